@@ -1,0 +1,178 @@
+"""Every setting of a training run: its default, its allowed values and what it means, once.
+
+`Config` is frozen and checks itself, so a `Config` that exists is valid on its own. What depends on the data (layer
+sizes, classes) is checked where the network is built. Nothing here imports NumPy or Numba: the command line
+reads its options, help texts and defaults from these fields without waiting for either.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import UsageError
+
+__all__ = [
+    "ACTIVATIONS",
+    "COSTS",
+    "HIDDEN_ACTIVATIONS",
+    "SQUARED_COSTS",
+    "Config",
+    "parse_layers",
+]
+
+ACTIVATIONS = ("step", "identity", "sigmoid", "tanh", "relu", "leaky_relu", "softmax")
+HIDDEN_ACTIVATIONS = ("identity", "sigmoid", "tanh", "relu", "leaky_relu")
+COSTS = ("squared_error", "mean_squared_error", "binary_cross_entropy", "cross_entropy")
+SQUARED_COSTS = ("squared_error", "mean_squared_error")
+MAX_UNITS = 10_000
+
+
+def _setting(default: Any, text: str, **limits: Any) -> Any:
+    """A dataclass field whose metadata carries its help text and limits.
+
+    Limits: `choices` (tuple of str), `low` and `high` (inclusive), `above` and `below` (exclusive).
+    """
+    return field(default=default, metadata={"help": text, **limits})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """The settings of one training run.
+
+    Raises `UsageError` (a ValueError) naming the setting, what was got and what is accepted.
+
+    Examples
+    --------
+    >>> Config(batch_size=10).batch_size
+    10
+    >>> Config(batch_size=0)
+    Traceback (most recent call last):
+        ...
+    fastbp.errors.UsageError: batch_size must be at least 1, got 0
+    """
+
+    layers: str = _setting("16-16", "hidden layers (16-16), or all of them (784-16-16-10)")
+    activation: str = _setting("sigmoid", "of the hidden layers: one name, or a comma-separated list")
+    output_activation: str | None = _setting(
+        None, "of the output layer; by default the one that the cost is meant for", choices=ACTIVATIONS
+    )
+    cost: str | None = _setting(
+        None, "what is minimised; by default cross_entropy for classes, squared_error for values", choices=COSTS
+    )
+    init: str = _setting("glorot", "initial weights", choices=("normal", "glorot", "he"))
+    optimizer: str = _setting("sgd", "update rule", choices=("sgd", "momentum", "adam"))
+    learning_rate: float | None = _setting(
+        None, "step size; by default one that suits the optimizer and the activations", above=0.0
+    )
+    momentum: float = _setting(0.9, "share of the last step kept (optimizer momentum)", low=0.0, below=1.0)
+    beta_1: float = _setting(0.9, "decay of Adam's mean of gradients", low=0.0, below=1.0)
+    beta_2: float = _setting(0.999, "decay of Adam's mean of squared gradients", low=0.0, below=1.0)
+    epsilon: float = _setting(1e-8, "keeps Adam's division finite", above=0.0)
+    weight_decay: float = _setting(0.0, "lambda of the penalty lambda/2 * sum of W^2; never on biases", low=0.0)
+    schedule: str = _setting(
+        "linear", "learning rate: constant, or falling linearly to 0", choices=("constant", "linear")
+    )
+    batch_size: int | None = _setting(32, "samples per update; full for gradient descent on all of them", low=1)
+    epochs: int = _setting(10, "passes over the training set", low=0)
+    stop_below: float | None = _setting(None, "stop once the training cost of an epoch is below this")
+    shuffle: bool = _setting(True, "visit the samples in a new random order each epoch")
+    seed: int = _setting(0, "one seed, one result", low=0, high=2**63 - 1)
+    normalize: str = _setting(
+        "auto",
+        "inputs: unit (to 0..1), standard (mean 0, deviation 1), none; auto is unit for bytes, standard for floats",
+        choices=("auto", "none", "unit", "standard"),
+    )
+    dtype: str = _setting("float32", "precision of the arithmetic", choices=("float32", "float64"))
+    device: str = _setting("auto", "where the arithmetic runs", choices=("auto", "cpu", "cuda"))
+    engine: str = _setting("auto", "which kernels run", choices=("auto", "fused", "stages", "reference"))
+    input_layout: str = _setting(
+        "auto", "dense or sparse input; auto decides by the share of nonzero values", choices=("auto", "dense", "sparse")
+    )
+    evaluate: str = _setting("each", "measure accuracy after each epoch, or at the end", choices=("each", "end"))
+
+    def __post_init__(self) -> None:
+        for item in dataclasses.fields(self):
+            _check(item.name, getattr(self, item.name), item.metadata)
+        parse_layers(self.layers)
+        for name in self.hidden_activations:
+            if name not in HIDDEN_ACTIVATIONS:
+                raise UsageError(f"activation must be one of {', '.join(HIDDEN_ACTIVATIONS)}, got {name!r}")
+        _check_pair(self.cost, self.output_activation)
+
+    @property
+    def hidden_activations(self) -> tuple[str, ...]:
+        """The names in `activation`: one for all hidden layers, or one for each."""
+        return tuple(name.strip() for name in self.activation.split(","))
+
+    def as_dict(self) -> dict[str, Any]:
+        """All settings by name, JSON-ready."""
+        return dataclasses.asdict(self)
+
+
+def parse_layers(text: str) -> tuple[int, ...]:
+    """The sizes in a text such as ``784-16-16-10``; an empty text means no hidden layer.
+
+    Raises
+    ------
+    UsageError
+        a size that is not a whole number from 1 to 10,000
+
+    Examples
+    --------
+    >>> parse_layers("784-16-16-10")
+    (784, 16, 16, 10)
+    """
+    if not text.strip():
+        return ()
+    sizes = []
+    for part in text.split("-"):
+        if not (part.strip().isascii() and part.strip().isdigit()) or not 1 <= int(part) <= MAX_UNITS:
+            raise UsageError(
+                f"layers must be sizes from 1 to {MAX_UNITS} joined by '-', such as 784-16-16-10, got {text!r}"
+            )
+        sizes.append(int(part))
+    return tuple(sizes)
+
+
+def _check(name: str, value: Any, limits: Any) -> None:
+    """Raise UsageError where `value` lies outside the limits of its field."""
+    if value is None and Config.__dataclass_fields__[name].default is not None and name != "batch_size":
+        raise UsageError(f"{name} must not be None")
+    if "choices" in limits:
+        if value is not None and value not in limits["choices"]:
+            raise UsageError(f"{name} must be one of {', '.join(limits['choices'])}, got {value!r}")
+        return
+    kind = Config.__annotations__[name].split(" ")[0]
+    if value is None:
+        return
+    if kind == "int" and (isinstance(value, bool) or not isinstance(value, int)):
+        raise UsageError(f"{name} must be a whole number, got {value!r}")
+    if kind == "float" and (isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value)):
+        raise UsageError(f"{name} must be a finite number, got {value!r}")
+    if kind == "str" and not isinstance(value, str):
+        raise UsageError(f"{name} must be a text, got {value!r}")
+    for limit, fits, words in (
+        ("low", lambda low: value >= low, "at least"),
+        ("high", lambda high: value <= high, "at most"),
+        ("above", lambda above: value > above, "greater than"),
+        ("below", lambda below: value < below, "less than"),
+    ):
+        if limit in limits and not fits(limits[limit]):
+            raise UsageError(f"{name} must be {words} {limits[limit]:g}, got {value}")
+
+
+def _check_pair(cost: str | None, output_activation: str | None) -> None:
+    """Raise UsageError for a cost and an output activation that do not belong together (spec: section 3)."""
+    if output_activation == "step":
+        raise UsageError("output_activation step has no gradient and cannot be trained; use sigmoid")
+    if cost is None or output_activation is None:
+        return
+    if cost == "cross_entropy" and output_activation != "softmax":
+        raise UsageError(f"cost cross_entropy needs output_activation softmax, got {output_activation}")
+    if cost == "binary_cross_entropy" and output_activation != "sigmoid":
+        raise UsageError(f"cost binary_cross_entropy needs output_activation sigmoid, got {output_activation}")
+    if cost in SQUARED_COSTS and output_activation == "softmax":
+        raise UsageError(f"cost {cost} cannot be used with output_activation softmax; use cross_entropy")
