@@ -89,7 +89,7 @@ class Config:
     device: str = _setting("auto", "where the arithmetic runs", choices=("auto", "cpu", "cuda"))
     engine: str = _setting("auto", "which kernels run", choices=("auto", "fused", "stages", "reference"))
     input_layout: str = _setting(
-        "auto", "dense or sparse input; auto decides by the share of nonzero values", choices=("auto", "dense", "sparse")
+        "auto", "sparse or dense input; auto measures the share of nonzeros", choices=("auto", "dense", "sparse")
     )
     evaluate: str = _setting("each", "measure accuracy after each epoch, or at the end", choices=("each", "end"))
 
@@ -165,7 +165,7 @@ def _check(name: str, value: Any, limits: Any) -> None:
 
 
 def _check_pair(cost: str | None, output_activation: str | None) -> None:
-    """Raise UsageError for a cost and an output activation that do not belong together (spec: section 3)."""
+    """Raise UsageError for a cost and an output activation that do not belong together."""
     if output_activation == "step":
         raise UsageError("output_activation step has no gradient and cannot be trained; use sigmoid")
     if cost is None or output_activation is None:

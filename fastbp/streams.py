@@ -1,7 +1,7 @@
 """Counter-based random numbers: one seed, one stream for each purpose, no hidden state.
 
-Number `i` of a stream is a hash of (seed, purpose, i): SplitMix64 (Steele, Lea, Flood 2014). The same numbers come out on
-every machine, in any order, in NumPy here and in the compiled twin `fastbp.kernels.order.splitmix64`.
+Number `i` of a stream is a hash of (seed, purpose, i): SplitMix64 (Steele, Lea, Flood 2014). The same numbers come
+out on every machine, in any order, in NumPy here and in the compiled twin `fastbp.kernels.order.splitmix64`.
 """
 
 from __future__ import annotations

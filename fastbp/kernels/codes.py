@@ -1,0 +1,50 @@
+"""Small integers that name activations, costs and optimisers inside kernels, where texts are slow.
+
+    from fastbp.kernels import SIGMOID, SOFTMAX, CROSS_ENTROPY
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ACTIVATION",
+    "ADAM",
+    "BINARY_CROSS_ENTROPY",
+    "COST",
+    "CROSS_ENTROPY",
+    "IDENTITY",
+    "LEAKY_RELU",
+    "LEAKY_SLOPE",
+    "MEAN_SQUARED_ERROR",
+    "MOMENTUM",
+    "OPTIMIZER",
+    "RELU",
+    "SGD",
+    "SIGMOID",
+    "SOFTMAX",
+    "SQUARED_ERROR",
+    "STEP",
+    "TANH",
+]
+
+STEP, IDENTITY, SIGMOID, TANH, RELU, LEAKY_RELU, SOFTMAX = range(7)
+SQUARED_ERROR, MEAN_SQUARED_ERROR, BINARY_CROSS_ENTROPY, CROSS_ENTROPY = range(4)
+SGD, MOMENTUM, ADAM = range(3)
+
+LEAKY_SLOPE = 0.01
+
+ACTIVATION = {
+    "step": STEP,
+    "identity": IDENTITY,
+    "sigmoid": SIGMOID,
+    "tanh": TANH,
+    "relu": RELU,
+    "leaky_relu": LEAKY_RELU,
+    "softmax": SOFTMAX,
+}
+COST = {
+    "squared_error": SQUARED_ERROR,
+    "mean_squared_error": MEAN_SQUARED_ERROR,
+    "binary_cross_entropy": BINARY_CROSS_ENTROPY,
+    "cross_entropy": CROSS_ENTROPY,
+}
+OPTIMIZER = {"sgd": SGD, "momentum": MOMENTUM, "adam": ADAM}

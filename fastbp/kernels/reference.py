@@ -1,0 +1,248 @@
+"""Backpropagation in plain NumPy. Read this first: every other engine computes exactly these formulas.
+
+A layer of neurons forms its net input z = x W + b and its activation a = f(z). The cost J of a batch is a sum over its
+samples. Backpropagation computes dJ/dz, the delta of every layer, from the last layer to the first; each weight's
+gradient is then the product of the activation that goes in and the delta that comes back:
+
+    forward        z = x W + b                                a = f(z)
+    output_delta   delta = dJ/da * f'(z)                      at the last layer
+    hidden_delta   delta = (delta_next W_next^T) * f'(z)      at the layers before it
+    gradient       dW = a^T delta                             db = sum over samples of delta
+    update         W -= eta (dW / m + decay W)                b -= eta db / m
+
+Arrays: one row per sample; W is (n_in, n_out). The results are written into arrays that the caller gives, so the five
+functions allocate little and chain without surprises. All deltas of a batch are computed before any weight changes.
+float32 or float64, whichever the arrays are. Names of activations and costs are the integers in `codes`.
+
+Rumelhart, Hinton, Williams 1986, "Learning representations by back-propagating errors".
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .codes import (
+    ACTIVATION,
+    BINARY_CROSS_ENTROPY,
+    COST,
+    CROSS_ENTROPY,
+    IDENTITY,
+    LEAKY_RELU,
+    LEAKY_SLOPE,
+    MEAN_SQUARED_ERROR,
+    RELU,
+    SIGMOID,
+    SOFTMAX,
+    STEP,
+    TANH,
+)
+
+__all__ = [
+    "ACTIVATION",
+    "COST",
+    "adam_update",
+    "forward",
+    "gradient",
+    "hidden_delta",
+    "loss",
+    "momentum_update",
+    "output_delta",
+    "update",
+]
+
+Array = NDArray[Any]
+
+
+def forward(x: Array, W: Array, b: Array, activation: int, z: Array, a: Array) -> None:
+    """z = x W + b, a = f(z)
+
+    x   f4|f8 (n_batch, n_in)    in
+    W   f4|f8 (n_in, n_out)      in
+    b   f4|f8 (n_out,)           in
+    z   f4|f8 (n_batch, n_out)   out   net input; may be the same array as `a` where it is not needed
+    a   f4|f8 (n_batch, n_out)   out   activation
+    """
+    np.matmul(x, W, out=z)
+    z += b
+    if activation == IDENTITY:
+        a[...] = z
+    elif activation == SIGMOID:
+        # exp(-|z|) cannot overflow; 1/(1+e) and e/(1+e) are the two halves of the same curve
+        e = np.exp(-np.abs(z))
+        a[...] = np.where(z >= 0, 1 / (1 + e), e / (1 + e))
+    elif activation == TANH:
+        np.tanh(z, out=a)
+    elif activation == RELU:
+        np.maximum(z, 0, out=a)
+    elif activation == LEAKY_RELU:
+        a[...] = np.where(z >= 0, z, z.dtype.type(LEAKY_SLOPE) * z)
+    elif activation == STEP:
+        a[...] = z > 0
+    elif activation == SOFTMAX:
+        np.exp(z - z.max(axis=1, keepdims=True), out=a)
+        a /= a.sum(axis=1, keepdims=True)
+    else:
+        raise ValueError(f"activation must be one of {sorted(ACTIVATION.values())}, got {activation}")
+
+
+def output_delta(a: Array, y: Array, activation: int, cost: int, delta: Array) -> None:
+    """delta = dJ/da * f'(z), with f' taken from a
+
+    a       f4|f8 (n_batch, n_out)   in    activation of the output layer
+    y       f4|f8 (n_batch, n_out)   in    target
+    delta   f4|f8 (n_batch, n_out)   out
+
+    Softmax with cross-entropy, and sigmoid with binary cross-entropy, simplify to a - y.
+    """
+    np.subtract(a, y, out=delta)
+    if cost == MEAN_SQUARED_ERROR:
+        delta *= 2
+    if cost not in (CROSS_ENTROPY, BINARY_CROSS_ENTROPY):
+        _times_derivative(delta, a, activation)
+
+
+def hidden_delta(delta_next: Array, W_next: Array, a: Array, activation: int, delta: Array) -> None:
+    """delta = (delta_next W_next^T) * f'(z), with f' taken from a
+
+    delta_next   f4|f8 (n_batch, n_out)   in    delta of the layer after this one
+    W_next       f4|f8 (n_in, n_out)      in    weights from this layer to the one after, not yet updated
+    a            f4|f8 (n_batch, n_in)    in    activation of this layer
+    delta        f4|f8 (n_batch, n_in)    out
+    """
+    np.matmul(delta_next, W_next.T, out=delta)
+    _times_derivative(delta, a, activation)
+
+
+def gradient(a: Array, delta: Array, dW: Array, db: Array) -> None:
+    """dW = a^T delta, db = sum over samples of delta
+
+    a       f4|f8 (n_batch, n_in)    in    activation that goes into the layer
+    delta   f4|f8 (n_batch, n_out)   in    delta of the layer
+    dW      f4|f8 (n_in, n_out)      out   sums over the batch, not means
+    db      f4|f8 (n_out,)           out
+    """
+    np.matmul(a.T, delta, out=dW)
+    np.sum(delta, axis=0, out=db)
+
+
+def update(W: Array, b: Array, dW: Array, db: Array, eta: float, decay: float, n_samples: int) -> None:
+    """W -= eta (dW / n_samples + decay W), b -= eta db / n_samples
+
+    W    f4|f8 (n_in, n_out)   in, out
+    b    f4|f8 (n_out,)        in, out   never decayed
+    dW   f4|f8 (n_in, n_out)   in
+    db   f4|f8 (n_out,)        in
+
+    One step of gradient descent on the mean cost of the samples plus decay/2 * sum of W^2.
+    """
+    W -= eta * (dW / n_samples + decay * W)
+    b -= eta * (db / n_samples)
+
+
+def momentum_update(
+    W: Array,
+    b: Array,
+    dW: Array,
+    db: Array,
+    velocity_W: Array,
+    velocity_b: Array,
+    eta: float,
+    decay: float,
+    n_samples: int,
+    momentum: float,
+) -> None:
+    """v = momentum v - eta g, W += v, where g = dW / n_samples + decay W (no decay for b)
+
+    velocity_W   f4|f8 (n_in, n_out)   in, out   starts at 0
+    velocity_b   f4|f8 (n_out,)        in, out   starts at 0
+
+    Polyak 1964; the other arrays are those of `update`.
+    """
+    velocity_W *= momentum
+    velocity_W -= eta * (dW / n_samples + decay * W)
+    W += velocity_W
+    velocity_b *= momentum
+    velocity_b -= eta * (db / n_samples)
+    b += velocity_b
+
+
+def adam_update(
+    W: Array,
+    b: Array,
+    dW: Array,
+    db: Array,
+    mean_W: Array,
+    mean_b: Array,
+    square_W: Array,
+    square_b: Array,
+    eta: float,
+    decay: float,
+    n_samples: int,
+    beta_1: float,
+    beta_2: float,
+    epsilon: float,
+    step: int,
+) -> None:
+    """m = beta_1 m + (1 - beta_1) g, u = beta_2 u + (1 - beta_2) g^2, W -= eta_t m / (sqrt(u) + epsilon)
+
+    where g = dW / n_samples + decay W (no decay for b) and eta_t = eta sqrt(1 - beta_2^step) / (1 - beta_1^step).
+
+    mean_W, square_W   f4|f8 (n_in, n_out)   in, out   m and u, start at 0
+    mean_b, square_b   f4|f8 (n_out,)        in, out   start at 0
+    step               1 for the first update
+
+    Kingma, Ba 2015, the form at the end of their section 2; the other arrays are those of `update`.
+    """
+    eta_t = eta * np.sqrt(1 - beta_2**step) / (1 - beta_1**step)
+    for w, dw, mean, square, lam in ((W, dW, mean_W, square_W, decay), (b, db, mean_b, square_b, 0.0)):
+        g = dw / n_samples + lam * w
+        mean *= beta_1
+        mean += (1 - beta_1) * g
+        square *= beta_2
+        square += (1 - beta_2) * (g * g)
+        w -= float(eta_t) * mean / (np.sqrt(square) + epsilon)
+
+
+def loss(z: Array, a: Array, y: Array, cost: int) -> float:
+    """The cost, summed over the samples of a batch; no decay term
+
+    z   f4|f8 (n_batch, n_out)   in   net input of the output layer
+    a   f4|f8 (n_batch, n_out)   in   its activation
+    y   f4|f8 (n_batch, n_out)   in   target
+
+    squared error          sum_k 1/2 (a_k - y_k)^2
+    mean squared error     sum_k (a_k - y_k)^2
+    binary cross-entropy   -sum_k (y_k ln a_k + (1 - y_k) ln(1 - a_k))
+    cross-entropy          -sum_k y_k ln a_k
+
+    Both cross-entropies are computed from z, where they cannot overflow however saturated the outputs are.
+    """
+    if cost == CROSS_ENTROPY:
+        shifted = z - z.max(axis=1, keepdims=True)
+        terms = np.log(np.exp(shifted).sum(axis=1, keepdims=True)) * y.sum(axis=1, keepdims=True) - np.sum(
+            y * shifted, axis=1, keepdims=True
+        )
+    elif cost == BINARY_CROSS_ENTROPY:
+        terms = np.maximum(z, 0) - z * y + np.log1p(np.exp(-np.abs(z)))
+    else:
+        terms = (a - y) ** 2
+        if cost != MEAN_SQUARED_ERROR:
+            terms = terms / 2
+    return float(np.sum(terms, dtype=np.float64))
+
+
+def _times_derivative(delta: Array, a: Array, activation: int) -> None:
+    """delta *= f'(z), where f' is a function of a = f(z): that is why z need not be kept"""
+    if activation == SIGMOID:
+        delta *= a * (1 - a)
+    elif activation == TANH:
+        delta *= 1 - a * a
+    elif activation == RELU:
+        delta *= a > 0
+    elif activation == LEAKY_RELU:
+        delta *= np.where(a >= 0, 1, a.dtype.type(LEAKY_SLOPE))
+    elif activation != IDENTITY:
+        raise ValueError(f"activation {activation} has no derivative that can be taken from a")
