@@ -1,19 +1,157 @@
-"""ALL compile options."""
+"""All compile options and the whole cache policy, in one place.
+
+`kernel` compiles an entry point and keeps its machine code on disk; `inlined` makes a helper that dissolves into its
+callers. No fastmath: it would let the compiler fold away the checks for NaN, and the SIMD type needs no help.
+
+Why not Numba's own `cache=True`? It looks only at the file of the entry point, so an edited helper in another file
+leaves stale machine code behind; it dies on a damaged cache file; and it fails at import where the package is
+read-only and there is no home directory. `KernelCache` keeps one sealed file per kernel and signature, in a private
+directory named after all sources of this folder and the versions of Numba and Python. Whatever goes wrong with a
+file, the kernel is compiled again; where nothing can be written, it is compiled in memory.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import os
+import pickle
+import stat
+import sys
+import uuid
+from functools import cache
+from pathlib import Path
 from typing import Any
 
+import llvmlite
+import numba
+from llvmlite import binding
 from numba import njit
+from numba.core import compiler
+from numba.core.caching import CompileResultCacheImpl, _Cache
+from numba.core.serialize import dumps
 
-__all__ = ["kernel", "inlined"]
+from ..errors import FastbpError
+from ..files import cache_directory
+
+__all__ = ["inlined", "is_cached", "kernel", "machine"]
 
 
 def kernel(function: Any) -> Any:
-    """Compile an entry point, cached on disk."""
-    return njit(nogil=True, error_model="numpy", cache=True)(function)
+    """Compile an entry point on its first call with each signature; cached on disk, runs without the GIL."""
+    dispatcher = njit(nogil=True, error_model="numpy")(function)
+    if dispatcher is not function:  # not under NUMBA_DISABLE_JIT=1
+        dispatcher._cache = KernelCache(function)
+    return dispatcher
 
 
 def inlined(function: Any) -> Any:
-    """A helper that is compiled into its callers."""
-    return njit(error_model="numpy", inline="never")(function)
+    """A helper that LLVM inlines into every caller, so that SIMD values stay in registers."""
+    return njit(error_model="numpy", forceinline=True)(function)
+
+
+def is_cached(dispatcher: Any) -> bool:
+    """True where calling the kernel needs no compiling: machine code is in memory, or on disk for some signature."""
+    if getattr(dispatcher, "signatures", True):
+        return True
+    folder = dispatcher._cache.cache_path
+    return folder is not None and any(Path(folder).glob(f"{dispatcher._cache.name}-*.kernel"))
+
+
+def machine() -> dict[str, Any]:
+    """What the kernels are compiled with and for: versions, processor, vector width in bits, hardware threads."""
+    features = binding.get_host_cpu_features()
+    widths = {"avx512f": 512, "avx": 256, "sse2": 128, "neon": 128}
+    return {
+        "numba": numba.__version__,
+        "llvmlite": llvmlite.__version__,
+        "cpu": binding.get_host_cpu_name(),
+        "vector_bits": next((bits for name, bits in widths.items() if features.get(name)), 128),
+        "threads": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+    }
+
+
+@cache
+def _stamp() -> str:
+    """A name for all that machine code depends on: our sources, Numba, LLVM, Python."""
+    digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__} {sys.version}".encode())
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.name.encode() + source.read_bytes())
+    return digest.hexdigest()[:24]
+
+
+@cache
+def _folder() -> Path | None:
+    """The private directory of this stamp, or None where there is no place that only we can write.
+
+    The files hold code, so a directory that somebody else owns or may write to is not used.
+    """
+    try:
+        folder = cache_directory() / "kernels" / _stamp()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        info = folder.stat()
+    except (OSError, FastbpError):
+        return None
+    if hasattr(os, "getuid") and (info.st_uid != os.getuid() or stat.S_IMODE(info.st_mode) & 0o022):
+        return None
+    return folder
+
+
+class KernelCache(_Cache):
+    """One sealed file per signature: the pickled compile result, then its sha256.
+
+    `dispatcher._cache` is where Numba looks before compiling and stores after it.
+    """
+
+    def __init__(self, function: Any) -> None:
+        self.name = f"{function.__module__.rsplit('.', 1)[-1]}.{function.__qualname__}"
+        self._enabled = True
+
+    @property
+    def cache_path(self) -> str | None:
+        return None if (folder := _folder()) is None else str(folder)
+
+    def enable(self) -> None:
+        self._enabled = True
+
+    def disable(self) -> None:
+        self._enabled = False
+
+    def flush(self) -> None:
+        """Numba calls this on `recompile()`; a stale file cannot exist here."""
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """The compile result for the signature, or None: then Numba compiles."""
+        target_context.refresh()
+        path = self._path(sig, target_context.codegen())
+        if path is None:
+            return None
+        try:
+            sealed = path.read_bytes()
+            body, seal = sealed[:-32], sealed[-32:]
+            if hashlib.sha256(body).digest() != seal:
+                return None
+            return compiler.CompileResult._rebuild(target_context, *pickle.loads(body))
+        except FileNotFoundError:
+            return None
+        except (OSError, pickle.UnpicklingError, EOFError, TypeError, ValueError, AttributeError, ImportError):
+            return None  # unreadable or foreign in spite of its seal: compile
+
+    def save_overload(self, sig: Any, cres: Any) -> None:
+        """Store a compile result; a place that cannot be written is no error."""
+        path = self._path(sig, cres.codegen)
+        if path is None or cres.library.has_dynamic_globals or any(not lifted.can_cache for lifted in cres.lifted):
+            return
+        body = dumps(CompileResultCacheImpl.reduce(None, cres))
+        temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}")
+        try:
+            temporary.write_bytes(body + hashlib.sha256(body).digest())
+            temporary.replace(path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+
+    def _path(self, sig: Any, codegen: Any) -> Path | None:
+        folder = _folder()
+        if folder is None or not self._enabled:
+            return None
+        key = hashlib.sha256(repr((sig, codegen.magic_tuple())).encode()).hexdigest()[:24]
+        return folder / f"{self.name}-{key}.kernel"
