@@ -441,7 +441,6 @@ def _hidden_delta(plan, buffers, layer, n):
     delta = buffers.delta
     wt = buffers.wt
     lane = lanes(wt)
-    kind = plan.kinds[layer - 1]
     stride_next = plan.padded[layer + 1]
     stride = plan.padded[layer]
     for k in range(0, stride, lane):
@@ -458,14 +457,17 @@ def _hidden_delta(plan, buffers, layer, n):
                 plan.sizes[layer + 1],
             )
             at = plan.a_start[layer] + i * stride + k
-            store(delta, at, s0 * _f_prime(kind, load(a, at)))
-            store(delta, at + stride, s1 * _f_prime(kind, load(a, at + stride)))
-            store(delta, at + 2 * stride, s2 * _f_prime(kind, load(a, at + 2 * stride)))
-            store(delta, at + 3 * stride, s3 * _f_prime(kind, load(a, at + 3 * stride)))
-            store(delta, at + 4 * stride, s4 * _f_prime(kind, load(a, at + 4 * stride)))
-            store(delta, at + 5 * stride, s5 * _f_prime(kind, load(a, at + 5 * stride)))
-            store(delta, at + 6 * stride, s6 * _f_prime(kind, load(a, at + 6 * stride)))
-            store(delta, at + 7 * stride, s7 * _f_prime(kind, load(a, at + 7 * stride)))
+            store(delta, at, s0)
+            store(delta, at + stride, s1)
+            store(delta, at + 2 * stride, s2)
+            store(delta, at + 3 * stride, s3)
+            store(delta, at + 4 * stride, s4)
+            store(delta, at + 5 * stride, s5)
+            store(delta, at + 6 * stride, s6)
+            store(delta, at + 7 * stride, s7)
+    kind = plan.kinds[layer - 1]
+    for at in range(plan.a_start[layer], plan.a_start[layer] + n * stride, lane):
+        store(delta, at, load(delta, at) * _f_prime(kind, load(a, at)))
 
 
 # --- gradients and steps ----------------------------------------------------------------------------------------------
@@ -544,17 +546,11 @@ def _gradient_bias(plan, buffers, layer, n):
 
 
 @inlined
-def _collect(buffers, at, total, step, at_once):
-    if at_once:
-        _descend(buffers, at, total, step, step.decay)
-    else:
-        store(buffers.g, at, load(buffers.g, at) + total)
-
-
-@inlined
 def _gradient(plan, buffers, layer, n, scale, step, at_once):
-    """dW[k, j] = sum_i a[i, k] delta[i, j], eight inputs and one panel at a time, used or collected while in registers"""
+    """dW[k, j] += scale * sum_i a[i, k] delta[i, j], eight inputs and one panel at a time; used at once while cached"""
     a = buffers.a
+    g = buffers.g
+    scales = fill(a, scale)
     delta = buffers.delta
     lane = lanes(a)
     stride_in = plan.padded[layer]
@@ -566,14 +562,16 @@ def _gradient(plan, buffers, layer, n, scale, step, at_once):
                 a, plan.a_start[layer] + k, 1, stride_in, delta, plan.a_start[layer + 1] + j, stride, n
             )
             at = panel + k * lane
-            _collect(buffers, at, s0 * scale, step, at_once)
-            _collect(buffers, at + lane, s1 * scale, step, at_once)
-            _collect(buffers, at + 2 * lane, s2 * scale, step, at_once)
-            _collect(buffers, at + 3 * lane, s3 * scale, step, at_once)
-            _collect(buffers, at + 4 * lane, s4 * scale, step, at_once)
-            _collect(buffers, at + 5 * lane, s5 * scale, step, at_once)
-            _collect(buffers, at + 6 * lane, s6 * scale, step, at_once)
-            _collect(buffers, at + 7 * lane, s7 * scale, step, at_once)
+            store(g, at, fma(s0, scales, load(g, at)))
+            store(g, at + lane, fma(s1, scales, load(g, at + lane)))
+            store(g, at + 2 * lane, fma(s2, scales, load(g, at + 2 * lane)))
+            store(g, at + 3 * lane, fma(s3, scales, load(g, at + 3 * lane)))
+            store(g, at + 4 * lane, fma(s4, scales, load(g, at + 4 * lane)))
+            store(g, at + 5 * lane, fma(s5, scales, load(g, at + 5 * lane)))
+            store(g, at + 6 * lane, fma(s6, scales, load(g, at + 6 * lane)))
+            store(g, at + 7 * lane, fma(s7, scales, load(g, at + 7 * lane)))
+            if at_once:
+                _descend_all(buffers, step, at, at + ROWS * lane, step.decay)
 
 
 @inlined

@@ -46,7 +46,7 @@ def kernel(function: Any) -> Any:
 
 def inlined(function: Any) -> Any:
     """A helper that LLVM inlines into every caller, so that SIMD values stay in registers."""
-    return njit(error_model="numpy", forceinline=True)(function)
+    return njit(error_model="numpy", forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
 
 
 def is_cached(dispatcher: Any) -> bool:

@@ -1,0 +1,379 @@
+"""The stages of backpropagation, compiled: the functions of `reference`, name by name, for any shape.
+
+Call them from Python, or from inside your own @njit functions, on arrays of your own:
+
+    forward -> (loss) -> output_delta -> hidden_delta -> gradient -> update | momentum_update | adam_update
+
+Arrays are float32 or float64, all of one kind, one row per sample; C-contiguous ones are fastest. Results go into
+arrays that the caller gives. Shapes are compared on entry: arrays that do not fit raise ValueError and change nothing.
+Sums run in one fixed order, so a sample's activations do not depend on the batch that it is in. NaN stays NaN.
+
+Rumelhart, Hinton, Williams 1986, "Learning representations by back-propagating errors".
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .codes import (
+    BINARY_CROSS_ENTROPY,
+    CROSS_ENTROPY,
+    IDENTITY,
+    LEAKY_RELU,
+    MEAN_SQUARED_ERROR,
+    RELU,
+    SIGMOID,
+    SOFTMAX,
+    SQUARED_ERROR,
+    STEP,
+    TANH,
+)
+from .jit import inlined, kernel
+from .scalars import activate, activate_prime, binary_cross_entropy, squared_error
+
+__all__ = [
+    "adam_update",
+    "forward",
+    "gradient",
+    "hidden_delta",
+    "loss",
+    "momentum_update",
+    "output_delta",
+    "update",
+]
+
+
+@kernel
+def forward(x, W, b, activation, z, a):
+    """z[i, j] = b[j] + sum_k x[i, k] W[k, j], a = f(z)
+
+    x   f4|f8 (n_batch, n_in)    in
+    W   f4|f8 (n_in, n_out)      in
+    b   f4|f8 (n_out,)           in
+    z   f4|f8 (n_batch, n_out)   out   net input; may be the same array as `a` where it is not needed
+    a   f4|f8 (n_batch, n_out)   out   activation
+
+    Raises ValueError where shapes do not fit or `activation` is not one of the numbers in `codes`.
+    """
+    n_batch, n_out = x.shape[0], W.shape[1]
+    if x.shape[1] != W.shape[0] or b.shape[0] != n_out or z.shape != (n_batch, n_out) or a.shape != z.shape:
+        raise ValueError("forward needs x (n_batch, n_in), W (n_in, n_out), b (n_out,), z and a (n_batch, n_out)")
+    if not (STEP <= activation <= SOFTMAX):
+        raise ValueError("forward needs an activation code from STEP (0) to SOFTMAX (6)")
+    for i in range(n_batch):
+        for j in range(n_out):
+            z[i, j] = b[j]
+    _add_product(x, W, z)
+    if activation == SOFTMAX:
+        for i in range(n_batch):
+            _softmax(z[i], a[i])
+    else:
+        for i in range(n_batch):
+            for j in range(n_out):
+                a[i, j] = activate(z[i, j], activation)
+
+
+@kernel
+def output_delta(a, y, activation, cost, delta):
+    """delta[i, j] = dJ/da[i, j] f'(z[i, j]), with f' taken from a
+
+    a       f4|f8 (n_batch, n_out)   in    activation of the output layer
+    y       f4|f8 (n_batch, n_out)   in    target
+    delta   f4|f8 (n_batch, n_out)   out
+
+    Softmax with cross-entropy, and sigmoid with binary cross-entropy, simplify to a - y.
+
+    Raises ValueError where shapes do not fit, or for an activation without a derivative in a squared cost.
+    """
+    if y.shape != a.shape or delta.shape != a.shape:
+        raise ValueError("output_delta needs a, y and delta of one shape (n_batch, n_out)")
+    if not (SQUARED_ERROR <= cost <= CROSS_ENTROPY):
+        raise ValueError("output_delta needs a cost code from SQUARED_ERROR (0) to CROSS_ENTROPY (3)")
+    squared = cost in (SQUARED_ERROR, MEAN_SQUARED_ERROR)
+    if squared and not _has_derivative(activation):
+        raise ValueError("output_delta needs an activation other than step and softmax with a squared cost")
+    for i in range(a.shape[0]):
+        for j in range(a.shape[1]):
+            error = a[i, j] - y[i, j]
+            if cost == MEAN_SQUARED_ERROR:
+                error += error
+            delta[i, j] = error * activate_prime(a[i, j], activation) if squared else error
+
+
+@kernel
+def hidden_delta(delta_next, W_next, a, activation, delta):
+    """delta[i, k] = f'(z[i, k]) sum_j W_next[k, j] delta_next[i, j], with f' taken from a
+
+    delta_next   f4|f8 (n_batch, n_out)   in    delta of the layer after this one
+    W_next       f4|f8 (n_in, n_out)      in    weights from this layer to the one after, not yet updated
+    a            f4|f8 (n_batch, n_in)    in    activation of this layer
+    delta        f4|f8 (n_batch, n_in)    out   no part of the other arrays
+
+    Raises ValueError where shapes do not fit or the activation has no derivative.
+    """
+    n_batch, n_in = delta_next.shape[0], W_next.shape[0]
+    if delta_next.shape[1] != W_next.shape[1] or a.shape != (n_batch, n_in) or delta.shape != a.shape:
+        raise ValueError(
+            "hidden_delta needs delta_next (n_batch, n_out), W_next (n_in, n_out), a and delta (n_batch, n_in)"
+        )
+    if not _has_derivative(activation):
+        raise ValueError("hidden_delta needs an activation other than step and softmax")
+    delta[:, :] = 0
+    _add_product(delta_next, np.ascontiguousarray(W_next.T), delta)
+    for i in range(n_batch):
+        for k in range(n_in):
+            delta[i, k] *= activate_prime(a[i, k], activation)
+
+
+@kernel
+def gradient(a, delta, dW, db):
+    """dW[k, j] = sum_i a[i, k] delta[i, j], db[j] = sum_i delta[i, j]
+
+    a       f4|f8 (n_batch, n_in)    in    activation that goes into the layer
+    delta   f4|f8 (n_batch, n_out)   in    delta of the layer
+    dW      f4|f8 (n_in, n_out)      out   sums over the batch, not means
+    db      f4|f8 (n_out,)           out
+
+    Raises ValueError where shapes do not fit.
+    """
+    n_out = delta.shape[1]
+    if delta.shape[0] != a.shape[0] or dW.shape != (a.shape[1], n_out) or db.shape[0] != n_out:
+        raise ValueError("gradient needs a (n_batch, n_in), delta (n_batch, n_out), dW (n_in, n_out), db (n_out,)")
+    dW[:, :] = 0
+    _add_product(a.T, delta, dW)
+    db[:] = 0
+    for i in range(delta.shape[0]):
+        for j in range(n_out):
+            db[j] += delta[i, j]
+
+
+@kernel
+def update(W, b, dW, db, eta, decay, n_samples):
+    """W -= eta (dW / n_samples + decay W), b -= eta db / n_samples
+
+    W    f4|f8 (n_in, n_out)   in, out
+    b    f4|f8 (n_out,)        in, out   never decayed
+    dW   f4|f8 (n_in, n_out)   in
+    db   f4|f8 (n_out,)        in
+
+    One step of gradient descent on the mean cost of the samples plus decay/2 * sum of W^2.
+
+    Raises ValueError where shapes do not fit.
+    """
+    if dW.shape != W.shape or db.shape != b.shape or b.shape[0] != W.shape[1]:
+        raise ValueError("update needs W and dW (n_in, n_out), b and db (n_out,)")
+    real = W.dtype.type  # scalars come as float64; in the precision of W they do not widen every product
+    eta, decay, n = real(eta), real(decay), real(n_samples)
+    for k in range(W.shape[0]):
+        for j in range(W.shape[1]):
+            W[k, j] -= eta * (dW[k, j] / n + decay * W[k, j])
+    for j in range(b.shape[0]):
+        b[j] -= eta * (db[j] / n)
+
+
+@kernel
+def momentum_update(W, b, dW, db, velocity_W, velocity_b, eta, decay, n_samples, momentum):
+    """v = momentum v - eta g, W += v, where g = dW / n_samples + decay W (no decay for b)
+
+    velocity_W   f4|f8 (n_in, n_out)   in, out   starts at 0
+    velocity_b   f4|f8 (n_out,)        in, out   starts at 0
+
+    Polyak 1964; the other arrays are those of `update`.
+
+    Raises ValueError where shapes do not fit.
+    """
+    if dW.shape != W.shape or db.shape != b.shape or b.shape[0] != W.shape[1]:
+        raise ValueError("momentum_update needs W and dW (n_in, n_out), b and db (n_out,)")
+    if velocity_W.shape != W.shape or velocity_b.shape != b.shape:
+        raise ValueError("momentum_update needs velocity_W of the shape of W and velocity_b of the shape of b")
+    real = W.dtype.type
+    eta, decay, n, momentum = real(eta), real(decay), real(n_samples), real(momentum)
+    for k in range(W.shape[0]):
+        for j in range(W.shape[1]):
+            v = momentum * velocity_W[k, j] - eta * (dW[k, j] / n + decay * W[k, j])
+            velocity_W[k, j] = v
+            W[k, j] += v
+    for j in range(b.shape[0]):
+        v = momentum * velocity_b[j] - eta * (db[j] / n)
+        velocity_b[j] = v
+        b[j] += v
+
+
+@kernel
+def adam_update(
+    W, b, dW, db, mean_W, mean_b, square_W, square_b, eta, decay, n_samples, beta_1, beta_2, epsilon, step
+):
+    """m = beta_1 m + (1 - beta_1) g, u = beta_2 u + (1 - beta_2) g^2, W -= eta_t m / (sqrt(u) + epsilon)
+
+    where g = dW / n_samples + decay W (no decay for b) and eta_t = eta sqrt(1 - beta_2^step) / (1 - beta_1^step).
+
+    mean_W, square_W   f4|f8 (n_in, n_out)   in, out   m and u, start at 0
+    mean_b, square_b   f4|f8 (n_out,)        in, out   start at 0
+    step               1 for the first update
+
+    Kingma, Ba 2015, the form at the end of their section 2; the other arrays are those of `update`.
+
+    Raises ValueError where shapes do not fit.
+    """
+    if dW.shape != W.shape or db.shape != b.shape or b.shape[0] != W.shape[1]:
+        raise ValueError("adam_update needs W and dW (n_in, n_out), b and db (n_out,)")
+    if mean_W.shape != W.shape or square_W.shape != W.shape or mean_b.shape != b.shape or square_b.shape != b.shape:
+        raise ValueError("adam_update needs mean_W, square_W of the shape of W and mean_b, square_b of that of b")
+    real = W.dtype.type
+    eta_t = real(eta * math.sqrt(1.0 - beta_2**step) / (1.0 - beta_1**step))
+    decay, n, epsilon = real(decay), real(n_samples), real(epsilon)
+    keep_1, take_1, keep_2, take_2 = real(beta_1), real(1.0 - beta_1), real(beta_2), real(1.0 - beta_2)
+    for k in range(W.shape[0]):
+        for j in range(W.shape[1]):
+            g = dW[k, j] / n + decay * W[k, j]
+            m = keep_1 * mean_W[k, j] + take_1 * g
+            u = keep_2 * square_W[k, j] + take_2 * (g * g)
+            mean_W[k, j] = m
+            square_W[k, j] = u
+            W[k, j] -= eta_t * m / (np.sqrt(u) + epsilon)
+    for j in range(b.shape[0]):
+        g = db[j] / n
+        m = keep_1 * mean_b[j] + take_1 * g
+        u = keep_2 * square_b[j] + take_2 * (g * g)
+        mean_b[j] = m
+        square_b[j] = u
+        b[j] -= eta_t * m / (np.sqrt(u) + epsilon)
+
+
+@kernel
+def loss(z, a, y, cost):
+    """The cost, summed over the samples of a batch in float64; no decay term
+
+    z   f4|f8 (n_batch, n_out)   in   net input of the output layer
+    a   f4|f8 (n_batch, n_out)   in   its activation
+    y   f4|f8 (n_batch, n_out)   in   target
+
+    squared error          sum_k 1/2 (a_k - y_k)^2
+    mean squared error     sum_k (a_k - y_k)^2
+    binary cross-entropy   -sum_k (y_k ln a_k + (1 - y_k) ln(1 - a_k))
+    cross-entropy          -sum_k y_k ln a_k
+
+    Both cross-entropies are computed from z, where they cannot overflow however saturated the outputs are.
+
+    Raises ValueError where shapes do not fit or `cost` is not one of the numbers in `codes`.
+    """
+    if a.shape != z.shape or y.shape != z.shape:
+        raise ValueError("loss needs z, a and y of one shape (n_batch, n_out)")
+    if not (SQUARED_ERROR <= cost <= CROSS_ENTROPY):
+        raise ValueError("loss needs a cost code from SQUARED_ERROR (0) to CROSS_ENTROPY (3)")
+    total = 0.0
+    for i in range(z.shape[0]):
+        if cost == CROSS_ENTROPY:
+            total += _cross_entropy(z[i], y[i])
+        elif cost == BINARY_CROSS_ENTROPY:
+            for j in range(z.shape[1]):
+                total += binary_cross_entropy(z[i, j], y[i, j])
+        else:
+            for j in range(z.shape[1]):
+                total += squared_error(a[i, j], y[i, j], cost)
+    return total
+
+
+@inlined
+def _has_derivative(activation):
+    """True where f' can be taken from a: all activations but step and softmax"""
+    return activation in (IDENTITY, SIGMOID, TANH, RELU, LEAKY_RELU)
+
+
+@inlined
+def _softmax(z, a):
+    """a = exp(z - max z) / sum exp(z - max z) for one row; z and a may be one array
+
+    z   f4|f8 (n_out,)   in
+    a   f4|f8 (n_out,)   out
+    """
+    top = _largest(z)
+    total = top - top  # a zero of the right precision; NaN where z is not finite
+    for j in range(z.shape[0]):
+        a[j] = math.exp(z[j] - top)
+        total += a[j]
+    for j in range(a.shape[0]):
+        a[j] /= total
+
+
+@inlined
+def _cross_entropy(z, y):
+    """-sum_j y_j ln softmax(z)_j = (ln sum exp(z)) sum y - sum y z for one row, with z shifted by its maximum
+
+    z, y   f4|f8 (n_out,)   in
+    """
+    top = _largest(z)
+    zero = top - top
+    total, mass, picked = zero, zero, zero
+    for j in range(z.shape[0]):
+        total += math.exp(z[j] - top)
+        mass += y[j]
+        picked += y[j] * (z[j] - top)
+    return math.log(total) * mass - picked
+
+
+@inlined
+def _largest(z):
+    """max z of one row
+
+    z   f4|f8 (n_out,)   in   one number or more
+    """
+    top = z[0]
+    for j in range(1, z.shape[0]):
+        top = max(top, z[j])
+    return top
+
+
+@inlined
+def _add_product(x, W, z):
+    """z[i, j] += sum_k x[i, k] W[k, j], added in ascending k for every i, whatever the number of rows
+
+    x   f4|f8 (n, n_in)       in
+    W   f4|f8 (n_in, n_out)   in
+    z   f4|f8 (n, n_out)      in, out
+
+    Four rows by four inputs at a time: each W[k, j] is read once for four rows, each z[i, j] once for four inputs.
+    At 784-16, batch 32, float32, this takes 0.14 of the time of three bare loops.
+    """
+    n, n_in = x.shape
+    n_out = W.shape[1]
+    rows, inputs = n - n % 4, n_in - n_in % 4
+    for i in range(0, rows, 4):
+        for k in range(0, inputs, 4):
+            x0, x1, x2, x3 = _four(x, i, k), _four(x, i + 1, k), _four(x, i + 2, k), _four(x, i + 3, k)
+            for j in range(n_out):
+                w = W[k, j], W[k + 1, j], W[k + 2, j], W[k + 3, j]
+                z[i, j] = _add_four(z[i, j], x0, w)
+                z[i + 1, j] = _add_four(z[i + 1, j], x1, w)
+                z[i + 2, j] = _add_four(z[i + 2, j], x2, w)
+                z[i + 3, j] = _add_four(z[i + 3, j], x3, w)
+        for k in range(inputs, n_in):
+            y0, y1, y2, y3 = x[i, k], x[i + 1, k], x[i + 2, k], x[i + 3, k]
+            for j in range(n_out):
+                w = W[k, j]
+                z[i, j] += y0 * w
+                z[i + 1, j] += y1 * w
+                z[i + 2, j] += y2 * w
+                z[i + 3, j] += y3 * w
+    for i in range(rows, n):
+        for k in range(0, inputs, 4):
+            x0 = _four(x, i, k)
+            for j in range(n_out):
+                z[i, j] = _add_four(z[i, j], x0, (W[k, j], W[k + 1, j], W[k + 2, j], W[k + 3, j]))
+        for k in range(inputs, n_in):
+            for j in range(n_out):
+                z[i, j] += x[i, k] * W[k, j]
+
+
+@inlined
+def _four(x, i, k):
+    """Four neighbours of row i, from column k."""
+    return x[i, k], x[i, k + 1], x[i, k + 2], x[i, k + 3]
+
+
+@inlined
+def _add_four(z, x, w):
+    """z + x[0] w[0] + x[1] w[1] + x[2] w[2] + x[3] w[3], from left to right"""
+    return z + x[0] * w[0] + x[1] * w[1] + x[2] * w[2] + x[3] * w[3]
