@@ -1,6 +1,6 @@
 """A network's shape: sizes, activations, cost, and where each weight stands in the parameter vector.
 
-    theta = W[1] row-major, b[1], W[2], b[2], ...        (spec: section 1; 784-16-16-10 has 13,002)
+    theta = W[1] row-major, b[1], W[2], b[2], ...        (784-16-16-10 has 13,002)
 
 `W[l]` is (n_in, n_out): row k holds the weights from input unit k to all units of the next layer. What comes in is
 checked here, once; engines trust it. NumPy only.
@@ -95,11 +95,6 @@ class Network:
         return "step" not in self.activations
 
     @property
-    def is_regression(self) -> bool:
-        """True where the output has no classes: a squared cost on identity outputs."""
-        return self.cost in SQUARED_COSTS and self.activations[-1] == "identity"
-
-    @property
     def n_parameters(self) -> int:
         """Weights and biases together."""
         return sum((n_in + 1) * n_out for n_in, n_out in pairwise(self.sizes))
@@ -120,7 +115,7 @@ class Network:
         return pairs
 
     def initial_parameters(self, seed: int = 0, init: str = "glorot", dtype: str = "float32") -> FloatArray:
-        """Random weights, zero biases (spec: section 4).
+        """Random weights, zero biases (Goodfellow, Bengio, Courville 2016, section 8.4).
 
         Parameters
         ----------
@@ -136,6 +131,8 @@ class Network:
         -------
         theta : (n_parameters,)
         """
+        if dtype not in ("float32", "float64"):
+            raise UsageError(f"dtype must be float32 or float64, got {dtype!r}")
         theta = np.zeros(self.n_parameters, dtype=dtype)
         for layer, (W, _) in enumerate(self.layers_of(theta)):
             n_in, n_out = W.shape

@@ -1,0 +1,181 @@
+"""The engines, and the stages of backpropagation as functions for research code.
+
+    from fastbp.kernels import forward, output_delta, hidden_delta, gradient, update
+
+are the compiled stages of `stages`: for NumPy arrays and inside your own `@njit` code. Codes that name activations and
+costs (SIGMOID, CROSS_ENTROPY, ...) are here too. `open_engine` gives a trainer an engine; who reads the code should
+begin with `reference`. Numba is imported when the first of these is used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..errors import FastbpError, UsageError
+from .codes import (
+    ADAM,
+    BINARY_CROSS_ENTROPY,
+    CROSS_ENTROPY,
+    IDENTITY,
+    LEAKY_RELU,
+    MEAN_SQUARED_ERROR,
+    MOMENTUM,
+    OPTIMIZER,
+    RELU,
+    SGD,
+    SIGMOID,
+    SOFTMAX,
+    SQUARED_ERROR,
+    STEP,
+    TANH,
+)
+from .protocol import Engine, Evaluation, Settings, Split
+
+if TYPE_CHECKING:
+    from .stages import (
+        adam_update,
+        forward,
+        gradient,
+        hidden_delta,
+        loss,
+        momentum_update,
+        output_delta,
+        update,
+    )
+
+__all__ = [
+    "ADAM",
+    "BINARY_CROSS_ENTROPY",
+    "CROSS_ENTROPY",
+    "IDENTITY",
+    "LEAKY_RELU",
+    "MEAN_SQUARED_ERROR",
+    "MOMENTUM",
+    "OPTIMIZER",
+    "RELU",
+    "SGD",
+    "SIGMOID",
+    "SOFTMAX",
+    "SQUARED_ERROR",
+    "STEP",
+    "TANH",
+    "Engine",
+    "Evaluation",
+    "Settings",
+    "Split",
+    "adam_update",
+    "forward",
+    "gradient",
+    "hidden_delta",
+    "loss",
+    "momentum_update",
+    "must_compile",
+    "open_engine",
+    "output_delta",
+    "update",
+]
+
+_STAGES = (
+    "adam_update",
+    "forward",
+    "gradient",
+    "hidden_delta",
+    "loss",
+    "momentum_update",
+    "output_delta",
+    "update",
+)
+
+
+def __getattr__(name: str) -> Any:
+    """Import a compiled stage on its first use (PEP 562)."""
+    if name not in _STAGES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import stages
+
+    globals().update({stage: getattr(stages, stage) for stage in _STAGES})
+    return globals()[name]
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))
+
+
+def must_compile(engine: str) -> bool:
+    """True where opening this engine (auto, fused, stages, reference) has to compile kernels: seconds, once."""
+    if engine == "reference":
+        return False
+    if engine == "stages":
+        from . import stages as module
+    else:
+        from . import fused as module
+    from .jit import is_cached
+
+    return not all(is_cached(getattr(module, name)) for name in module.ENTRY_POINTS)
+
+
+def open_engine(
+    network: Any,
+    theta: Any,
+    train: Split,
+    test: Split,
+    settings: Settings,
+    *,
+    x_scale: float = 1.0,
+    classes: bool = True,
+    engine: str = "auto",
+    device: str = "auto",
+    input_layout: str = "auto",
+) -> Engine:
+    """Choose an engine and give it the network and the data.
+
+    Parameters
+    ----------
+    network : Network
+        or anything with its `sizes`, `activations`, `cost` and `layers_of(theta)`
+    theta : (n_parameters,) float32 or float64
+        start weights, copied; their dtype is the precision of the run
+    train, test : Split
+        samples and targets; `test` may have no rows
+    settings : Settings
+    x_scale : float
+        network input = x * x_scale
+    classes : bool
+        False where targets are values
+    engine : str
+        auto (the fastest that fits), fused, stages, reference
+    device : str
+        auto, cpu, cuda
+    input_layout : str
+        auto, sparse, dense; only the fused engine has a choice
+
+    Raises
+    ------
+    FastbpError
+        a device that this machine or this version does not have
+    UsageError
+        a layout that the engine cannot use
+    """
+    if device == "cuda":
+        raise FastbpError("device cuda is not available: this version of fastbp trains on the CPU; use device cpu")
+    if engine in ("auto", "fused"):
+        from .cpu import FusedEngine
+
+        return FusedEngine(
+            network, theta, train, test, settings, x_scale=x_scale, classes=classes, layout=input_layout
+        )
+    if input_layout == "sparse":
+        raise UsageError(f"engine {engine} takes dense input only; use engine fused for input_layout sparse")
+    from .stepwise import StepwiseEngine
+
+    if engine == "reference":
+        from . import reference
+
+        return StepwiseEngine(
+            reference, f"reference {theta.dtype}", network, theta, train, test, settings, x_scale=x_scale, classes=classes
+        )
+    from . import stages
+
+    return StepwiseEngine(
+        stages, f"stages {theta.dtype}", network, theta, train, test, settings, x_scale=x_scale, classes=classes
+    )

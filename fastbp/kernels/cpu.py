@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import UsageError
 from . import fused
 from .codes import ACTIVATION, ADAM, COST, SGD
 from .layout import SPARE_ROWS, aligned, count_entries, pack, pack_entries, plan_of, unpack
@@ -37,9 +38,9 @@ class FusedEngine:
         start weights, copied
     train, test : Split
         samples; `x` is uint8 or of theta's dtype
+    settings : Settings
     x_scale : float
         network input = x * x_scale
-    settings : Settings
     classes : bool
         False where targets are values: no accuracy
     layout : str
@@ -52,8 +53,9 @@ class FusedEngine:
         theta: NDArray[Any],
         train: Split,
         test: Split,
-        x_scale: float,
         settings: Settings,
+        *,
+        x_scale: float = 1.0,
         classes: bool = True,
         layout: str = "auto",
     ) -> None:
@@ -97,6 +99,9 @@ class FusedEngine:
         self._samples["test"], _, _ = self._pack(test, x_scale, "sparse" if sparse else "dense")
         self.name = f"fused {'sparse' if sparse else 'dense'} {self._dtype}"
         self.set_parameters(theta)
+        nothing = np.zeros(0)
+        self.run(np.zeros(0, dtype=np.uint32), nothing, nothing)  # compiled or loaded now, not in the first epoch
+        self._evaluate(self._samples["train"], 0)
 
     def run(self, order: NDArray[np.uint32], etas: NDArray[np.float64], costs: NDArray[np.float64]) -> None:
         """Train on the samples `order`; see `protocol.Engine.run`."""
@@ -107,13 +112,14 @@ class FusedEngine:
 
     def evaluate(self, split: str) -> Evaluation:
         """Cost and accuracy of the present parameters; see `protocol.Engine.evaluate`."""
-        samples = self._samples[split]
-        n = samples.y.size
-        if n == 0:
-            return Evaluation(float("nan"), None)
+        return self._evaluate(self._samples[split], self._samples[split].y.size)
+
+    def _evaluate(self, samples: fused.Samples, n: int) -> Evaluation:
         correct = np.zeros(1, dtype=np.int64)
         order = np.arange(n, dtype=np.uint32)
         total = fused.evaluate(self._plan, self._buffers, samples, self._rule, order, correct)
+        if n == 0:
+            return Evaluation(float("nan"), None)
         return Evaluation(total / n, int(correct[0]) / n if self._classes else None)
 
     def parameters(self) -> NDArray[Any]:
@@ -138,7 +144,7 @@ class FusedEngine:
         else:
             density = float(np.count_nonzero(x)) / max(x.size, 1)
         if layout == "sparse" and not fits:
-            raise ValueError(
+            raise UsageError(
                 f"sparse input takes bytes and at most {0x10000 // self._lanes - SPARE_ROWS} features, "
                 f"got {x.dtype} and {x.shape[1]}; use dense"
             )

@@ -54,7 +54,9 @@ from .simd import (
     where_less,
 )
 
-__all__ = ["Buffers", "Rule", "Samples", "evaluate", "predict", "refresh", "run_batches"]
+ENTRY_POINTS = ("run_batches", "evaluate", "refresh")
+
+__all__ = ["ENTRY_POINTS", "Buffers", "Rule", "Samples", "evaluate", "predict", "refresh", "run_batches"]
 
 ROWS = 8  # rows of a block of `products`: with one vector of weights they fill 9 registers
 AHEAD = 8  # samples between the one at work and the one being fetched from memory

@@ -72,9 +72,10 @@ def machine() -> dict[str, Any]:
 
 @cache
 def _stamp() -> str:
-    """A name for all that machine code depends on: our sources, Numba, LLVM, Python."""
+    """A name for all that machine code depends on: the sources of the kernels, Numba, LLVM, Python."""
     digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__} {sys.version}".encode())
-    for source in sorted(Path(__file__).parent.glob("*.py")):
+    here = Path(__file__).parent
+    for source in (*sorted(here.glob("*.py")), here.parent / "streams.py"):
         digest.update(source.name.encode() + source.read_bytes())
     return digest.hexdigest()[:24]
 
