@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import operator
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from typing import Any
 
 from .errors import UsageError
@@ -28,6 +31,14 @@ HIDDEN_ACTIVATIONS = ("identity", "sigmoid", "tanh", "relu", "leaky_relu")
 COSTS = ("squared_error", "mean_squared_error", "binary_cross_entropy", "cross_entropy")
 SQUARED_COSTS = ("squared_error", "mean_squared_error")
 MAX_UNITS = 10_000
+
+# type of a field -> what is accepted (NumPy's numbers are), how that is called, and what it becomes
+_KINDS: dict[str, tuple[type, str, Callable[[Any], Any]]] = {
+    "int": (Integral, "a whole number", int),
+    "float": (Real, "a finite number", float),
+    "bool": (bool, "True or False", bool),
+    "str": (str, "a text", str),
+}
 
 
 def _setting(default: Any, text: str, **limits: Any) -> Any:
@@ -95,7 +106,7 @@ class Config:
 
     def __post_init__(self) -> None:
         for item in dataclasses.fields(self):
-            _check(item.name, getattr(self, item.name), item.metadata)
+            object.__setattr__(self, item.name, _checked(item.name, getattr(self, item.name), item.metadata))
         parse_layers(self.layers)
         for name in self.hidden_activations:
             if name not in HIDDEN_ACTIVATIONS:
@@ -129,7 +140,8 @@ def parse_layers(text: str) -> tuple[int, ...]:
         return ()
     sizes = []
     for part in text.split("-"):
-        if not (part.strip().isascii() and part.strip().isdigit()) or not 1 <= int(part) <= MAX_UNITS:
+        digits = part.strip()
+        if not (digits.isascii() and digits.isdigit() and len(digits) <= 9) or not 1 <= int(digits) <= MAX_UNITS:
             raise UsageError(
                 f"layers must be sizes from 1 to {MAX_UNITS} joined by '-', such as 784-16-16-10, got {text!r}"
             )
@@ -137,31 +149,35 @@ def parse_layers(text: str) -> tuple[int, ...]:
     return tuple(sizes)
 
 
-def _check(name: str, value: Any, limits: Any) -> None:
-    """Raise UsageError where `value` lies outside the limits of its field."""
-    if value is None and Config.__dataclass_fields__[name].default is not None and name != "batch_size":
-        raise UsageError(f"{name} must not be None")
-    if "choices" in limits:
-        if value is not None and value not in limits["choices"]:
-            raise UsageError(f"{name} must be one of {', '.join(limits['choices'])}, got {value!r}")
-        return
-    kind = Config.__annotations__[name].split(" ")[0]
+def _checked(name: str, value: Any, limits: Any) -> Any:
+    """The value as a plain int, float, bool or text; UsageError where it lies outside the limits of its field."""
     if value is None:
-        return
-    if kind == "int" and (isinstance(value, bool) or not isinstance(value, int)):
-        raise UsageError(f"{name} must be a whole number, got {value!r}")
-    if kind == "float" and (isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value)):
-        raise UsageError(f"{name} must be a finite number, got {value!r}")
-    if kind == "str" and not isinstance(value, str):
-        raise UsageError(f"{name} must be a text, got {value!r}")
-    for limit, fits, words in (
-        ("low", lambda low: value >= low, "at least"),
-        ("high", lambda high: value <= high, "at most"),
-        ("above", lambda above: value > above, "greater than"),
-        ("below", lambda below: value < below, "less than"),
+        if Config.__dataclass_fields__[name].default is not None and name != "batch_size":
+            raise UsageError(f"{name} must not be None")
+        return None
+    if "choices" in limits:
+        if value not in limits["choices"]:
+            raise UsageError(f"{name} must be one of {', '.join(limits['choices'])}, got {value!r}")
+        return value
+    kind = Config.__annotations__[name].split(" ")[0]
+    accepted, words, convert = _KINDS[kind]
+    if not isinstance(value, accepted) or (kind != "bool" and isinstance(value, bool)):
+        raise UsageError(f"{name} must be {words}, got {value!r}")
+    try:
+        value = convert(value)
+    except OverflowError:
+        value = math.inf
+    if kind == "float" and not math.isfinite(value):
+        raise UsageError(f"{name} must be {words}, got {value!r}")
+    for limit, fits, side in (
+        ("low", operator.ge, "at least"),
+        ("high", operator.le, "at most"),
+        ("above", operator.gt, "greater than"),
+        ("below", operator.lt, "less than"),
     ):
-        if limit in limits and not fits(limits[limit]):
-            raise UsageError(f"{name} must be {words} {limits[limit]:g}, got {value}")
+        if limit in limits and not fits(value, limits[limit]):
+            raise UsageError(f"{name} must be {side} {limits[limit]:{'d' if kind == 'int' else 'g'}}, got {value}")
+    return value
 
 
 def _check_pair(cost: str | None, output_activation: str | None) -> None:

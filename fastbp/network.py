@@ -15,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from .config import ACTIVATIONS, COSTS, MAX_UNITS, SQUARED_COSTS
+from .config import ACTIVATIONS, COSTS, MAX_UNITS
 from .errors import UsageError
 from .streams import normal, stream_key, uniform
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -10,9 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..config import MAX_UNITS
 from ..errors import DataError
 
-__all__ = ["Dataset"]
+__all__ = ["Dataset", "unfit_class_names"]
+
+MAX_NAME_LENGTH = 1000
+_JOINERS = "\u200c\u200d"  # invisible, but part of the spelling of many languages
 
 
 @dataclass(frozen=True)
@@ -79,9 +85,17 @@ class Dataset:
         samples = _features(x_train, f"{name}: x_train")
         if image_shape is None and np.ndim(x_train) == 3:
             image_shape = (np.shape(x_train)[1], np.shape(x_train)[2])
+        if image_shape is not None and image_shape[0] * image_shape[1] != samples.shape[1]:
+            raise DataError(
+                f"{name}: x_train has {samples.shape[1]} features, pictures of {image_shape[0]} x {image_shape[1]} "
+                f"need {image_shape[0] * image_shape[1]}"
+            )
         targets = _targets(y_train, f"{name}: y_train")
         if len(samples) == 0:
             raise DataError(f"{name}: x_train has no samples; at least 1 is needed")
+        if (x_test is None) != (y_test is None):
+            given, missing = ("x_test", "y_test") if y_test is None else ("y_test", "x_test")
+            raise DataError(f"{name}: {given} was given without {missing}; give both or neither")
         if x_test is None or y_test is None:
             test_samples, test_targets = samples[:0], targets[:0]
         else:
@@ -94,20 +108,17 @@ class Dataset:
                 f"{name}: x_test has {test_samples.shape[1]} features and x_train has {samples.shape[1]}; "
                 "they must be equal"
             )
+        if len(test_targets) == 0:
+            test_samples, test_targets = samples[:0], targets[:0]
+        if test_targets.shape[1:] != targets.shape[1:]:
+            raise DataError(
+                f"{name}: y_train holds {_kind(targets)} and y_test holds {_kind(test_targets)}; they must be alike"
+            )
         if targets.ndim == 1:
-            n_classes = len(class_names) or max(int(y.max()) + 1 for y in (targets, test_targets) if len(y))
-            for part, y in (("train", targets), ("test", test_targets)):
-                if len(y) and (y.min() < 0 or y.max() >= n_classes):
-                    wrong = y.min() if y.min() < 0 else y.max()
-                    raise DataError(f"{name}: y_{part} holds the label {wrong}; labels run from 0 to {n_classes - 1}")
-            class_names = class_names or tuple(str(k) for k in range(n_classes))
+            class_names = _checked_classes(name, targets, test_targets, tuple(class_names))
         elif class_names:
             raise DataError(f"{name}: class names were given but y_train holds target values, not class numbers")
-        elif len(test_targets) and (test_targets.ndim != 2 or test_targets.shape[1] != targets.shape[1]):
-            raise DataError(f"{name}: y_test and y_train must have the same number of target values per sample")
-        return cls(
-            name, samples, targets, test_samples, test_targets, tuple(class_names), image_shape, tuple(feature_names)
-        )
+        return cls(name, samples, targets, test_samples, test_targets, class_names, image_shape, tuple(feature_names))
 
     @property
     def n_features(self) -> int:
@@ -134,9 +145,63 @@ class Dataset:
         return digest.hexdigest()
 
 
+def unfit_class_names(names: Sequence[object]) -> str | None:
+    """What is wrong with names of classes, as a sentence; None where nothing is.
+
+    They are shown on terminals and stored in model files: at most 1,000 characters each, and no control characters.
+
+    Examples
+    --------
+    >>> unfit_class_names(["cat", "dog"]) is None
+    True
+    >>> unfit_class_names(["cat", "d\\x1bog"])
+    "the name of class 1, 'd\\\\x1bog', holds a control character; remove it"
+    """
+    for number, name in enumerate(names):
+        if not isinstance(name, str):
+            return f"the name of class {number} must be a text, got {type(name).__name__}"
+        if len(name) > MAX_NAME_LENGTH:
+            return f"the name of class {number} has {len(name)} characters, at most {MAX_NAME_LENGTH} are accepted"
+        if not name.isprintable() and any(
+            unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") and c not in _JOINERS for c in name
+        ):
+            return f"the name of class {number}, {name!a}, holds a control character; remove it"
+    return None
+
+
+def _checked_classes(
+    name: str, y_train: NDArray[Any], y_test: NDArray[Any], class_names: tuple[str, ...]
+) -> tuple[str, ...]:
+    """The names of the classes, made up where there are none, after checking that every label is one of them."""
+    n_classes = len(class_names) or MAX_UNITS
+    for part, y in (("train", y_train), ("test", y_test)):
+        if len(y) and (y.min() < 0 or y.max() >= n_classes):
+            wrong = y.min() if y.min() < 0 else y.max()
+            raise DataError(f"{name}: y_{part} holds the label {wrong}; labels run from 0 to {n_classes - 1}")
+    if not class_names:
+        class_names = tuple(str(k) for k in range(1 + max(int(y.max()) for y in (y_train, y_test) if len(y))))
+    problem = unfit_class_names(class_names)
+    if problem is not None:
+        raise DataError(f"{name}: {problem}")
+    return class_names
+
+
+def _kind(targets: NDArray[Any]) -> str:
+    """What a y array holds, in words."""
+    return "class numbers" if targets.ndim == 1 else f"{targets.shape[1]} target values per sample"
+
+
+def _array(values: ArrayLike, what: str) -> NDArray[Any]:
+    """values as an array; DataError where they do not make one."""
+    try:
+        return np.asarray(values)
+    except ValueError:
+        raise DataError(f"{what} must be one array of numbers, got rows of different lengths") from None
+
+
 def _features(values: ArrayLike, what: str) -> NDArray[Any]:
     """values as (n, n_features) uint8, float32 or float64, C-contiguous and finite."""
-    x = np.asarray(values)
+    x = _array(values, what)
     if x.dtype.kind not in "buif":
         raise DataError(f"{what} must hold numbers, got dtype {x.dtype}")
     if x.ndim < 2:
@@ -154,14 +219,15 @@ def _features(values: ArrayLike, what: str) -> NDArray[Any]:
 
 def _targets(values: ArrayLike, what: str) -> NDArray[Any]:
     """values as (n,) int32 class numbers, or (n, n_outputs) finite float64."""
-    y = np.asarray(values)
+    y = _array(values, what)
     if y.dtype.kind in "bui":
         if y.ndim != 1:
             raise DataError(f"{what} must hold one class number per sample, got shape {y.shape}")
-        if len(y) and (y.min() < -(2**31) or y.max() >= 2**31):
-            raise DataError(f"{what} holds the label {y.max()}; class numbers start at 0")
+        if len(y) and (y.min() < 0 or y.max() >= 2**31):
+            wrong = y.min() if y.min() < 0 else y.max()
+            raise DataError(f"{what} holds the label {wrong}; labels run from 0 to {MAX_UNITS - 1}")
         return np.ascontiguousarray(y, dtype=np.int32)
-    if y.dtype.kind != "f" or y.ndim not in (1, 2):
+    if y.dtype.kind != "f" or y.ndim not in (1, 2) or y.shape[1:] == (0,):
         raise DataError(
             f"{what} must hold class numbers (whole) or target values (floats, one row per sample), "
             f"got dtype {y.dtype} and shape {y.shape}"
@@ -169,4 +235,4 @@ def _targets(values: ArrayLike, what: str) -> NDArray[Any]:
     if not np.isfinite(y).all():
         row = np.argwhere(~np.isfinite(y))[0][0]
         raise DataError(f"{what} holds NaN or infinity in row {row}; every value must be finite")
-    return np.ascontiguousarray(y.reshape(len(y), -1), dtype=np.float64)
+    return np.ascontiguousarray(y[:, None] if y.ndim == 1 else y, dtype=np.float64)

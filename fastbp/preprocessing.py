@@ -1,0 +1,282 @@
+"""Between the units of the data and the units of the network: one shift and one scale per number.
+
+    x_network = (x - shift) * scale
+
+Raw samples and target values come in, scaled arrays go out, and `invert` brings predictions back. The statistics are
+those of the training set alone. Class numbers become target rows here too, in `code_classes`: the one place that knows
+their coding. Refused: numbers that do not fit the network's precision once scaled, labels that are no class.
+
+Everything is computed in float64 and rounded once, in blocks of rows: a large array of bytes is never copied whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from .errors import UsageError
+
+__all__ = ["Scaling", "code_classes", "fit_inputs", "fit_targets"]
+
+FloatArray = NDArray[np.float64]
+
+BLOCK_VALUES = 1 << 18  # numbers in a block: 2 MB of float64, which stays in the cache
+SMALLEST_RANGE = 2.0**-1000  # below it a feature counts as constant, so that 2 / range stays finite
+
+
+@dataclass(frozen=True, eq=False)
+class Scaling:
+    """x_network = (x - shift) * scale
+
+    Parameters
+    ----------
+    shift, scale : float, or (n_features,) float64
+        both of the same kind; finite, and no scale is 0. Arrays are copied and made read-only
+
+    Raises
+    ------
+    UsageError
+        a shift or a scale outside of these
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> pixels = Scaling(0.0, 1 / 255)
+    >>> pixels.apply(np.array([[0, 51, 255]], dtype=np.uint8), "float32")
+    array([[0. , 0.2, 1. ]], dtype=float32)
+    >>> Scaling(np.array([10.0, 0.0]), np.array([0.5, 1.0])).invert(np.array([[1.0, 3.0]]))
+    array([[12.,  3.]])
+    """
+
+    shift: float | FloatArray
+    scale: float | FloatArray
+
+    def __post_init__(self) -> None:
+        shift, scale = (np.array(value, dtype=np.float64) for value in (self.shift, self.scale))
+        if shift.shape != scale.shape or shift.ndim > 1 or shift.size == 0:
+            raise UsageError(
+                f"shift and scale must be two numbers or two vectors of one length, got shapes {shift.shape} "
+                f"and {scale.shape}"
+            )
+        if not (np.isfinite(shift).all() and np.isfinite(scale).all() and (scale != 0).all()):
+            raise UsageError("shift and scale must be finite, and no scale may be 0")
+        for name, value in (("shift", shift), ("scale", scale)):
+            value.setflags(write=False)
+            object.__setattr__(self, name, value if value.ndim else float(value))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Scaling):
+            return NotImplemented
+        return np.array_equal(self.shift, other.shift) and np.array_equal(self.scale, other.scale)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @property
+    def n_features(self) -> int | None:
+        """Length of the vectors; None where two numbers serve every feature."""
+        return len(self.shift) if isinstance(self.shift, np.ndarray) else None
+
+    def apply(self, x: ArrayLike, dtype: DTypeLike, first_row: int = 0) -> NDArray[Any]:
+        """The network's view of x, as a new array.
+
+        Parameters
+        ----------
+        x : (n, n_features) of numbers
+        dtype : float32 or float64
+            of the result; the arithmetic is in float64
+        first_row : int
+            number of the first row, for messages
+
+        Returns
+        -------
+        x_network : (n, n_features) of dtype
+
+        Raises
+        ------
+        UsageError
+            a value that is not a finite number of that dtype once scaled; row and column are named
+        """
+        samples = np.asarray(x)
+        result = np.empty(samples.shape, dtype=dtype)
+        with np.errstate(over="ignore", invalid="ignore"):
+            for start, block in _blocks(samples):
+                # halved first, so that the difference of two huge numbers stays finite; halving is exact
+                scaled = block * 0.5
+                if np.any(self.shift):
+                    scaled -= np.multiply(self.shift, 0.5)
+                scaled *= np.multiply(self.scale, 2.0)
+                part = result[start : start + len(block)]
+                part[...] = scaled
+                if samples.dtype.kind != "u" and not np.isfinite(part).all():
+                    row, column = np.argwhere(~np.isfinite(part))[0]
+                    raise UsageError(
+                        f"row {first_row + start + row}, column {column} holds {block[row, column]:g}, which is not a "
+                        f"finite {result.dtype} once scaled; remove the value, or rescale the column"
+                    )
+        return result
+
+    def invert(self, y: ArrayLike) -> FloatArray:
+        """Back to the units of the data: y / scale + shift, float64.
+
+        Parameters
+        ----------
+        y : (n, n_features) of numbers, in the network's units
+        """
+        half = np.asarray(y, dtype=np.float64) * 0.5 / self.scale
+        return (half + np.multiply(self.shift, 0.5)) * 2.0
+
+
+def fit_inputs(x_train: NDArray[Any], how: str = "auto") -> Scaling:
+    """The scaling of a training set's samples.
+
+    Parameters
+    ----------
+    x_train : (n, n_features) uint8, float32 or float64
+    how : str
+        none: as they are. unit: bytes by the constant 1/255, floats to [0, 1] per feature. standard: mean 0 and
+        deviation 1 per feature. auto: unit for bytes, standard for floats. A feature that never changes becomes 0
+
+    Raises
+    ------
+    UsageError
+        another name, or no samples
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> fit_inputs(np.array([[1.0, 5.0], [3.0, 5.0]]), "unit").apply([[2.0, 5.0]], "float64")
+    array([[0.5, 0. ]])
+    """
+    if how not in ("auto", "none", "unit", "standard"):
+        raise UsageError(f"normalize must be one of auto, none, unit, standard, got {how!r}")
+    if len(x_train) == 0:
+        raise UsageError("there are no samples to take a scaling from; at least 1 is needed")
+    is_bytes = x_train.dtype == np.uint8
+    if how == "auto":
+        how = "unit" if is_bytes else "standard"
+    if how == "none":
+        return Scaling(0.0, 1.0)
+    if how == "standard":
+        return _standard(x_train)
+    return Scaling(0.0, 1.0 / 255.0) if is_bytes else _to_range(x_train, 0.0)
+
+
+def fit_targets(y_train: NDArray[Any], output_activation: str) -> Scaling:
+    """The scaling of target values to what the output layer can reach.
+
+    Parameters
+    ----------
+    y_train : (n, n_outputs) float64
+    output_activation : str
+        identity: mean 0 and deviation 1 per output. sigmoid, relu, leaky_relu, step: [0, 1]. tanh: [-1, 1]
+
+    Raises
+    ------
+    UsageError
+        softmax, which is for classes; or no samples
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> y = np.array([[10.0], [30.0]])
+    >>> fit_targets(y, "tanh").apply(y, "float64").ravel()
+    array([-1.,  1.])
+    """
+    if len(y_train) == 0:
+        raise UsageError("there are no target values to take a scaling from; at least 1 sample is needed")
+    if output_activation == "identity":
+        return _standard(y_train)
+    if output_activation == "tanh":
+        return _to_range(y_train, -1.0)
+    if output_activation in ("sigmoid", "relu", "leaky_relu", "step"):
+        return _to_range(y_train, 0.0)
+    raise UsageError(
+        f"target values need output_activation identity, sigmoid, tanh, relu or leaky_relu, got {output_activation}"
+    )
+
+
+def code_classes(
+    labels: ArrayLike, n_outputs: int, output_activation: str, dtype: DTypeLike = "float32"
+) -> NDArray[Any]:
+    """Class numbers as the rows that the outputs should become.
+
+    Parameters
+    ----------
+    labels : (n,) class numbers
+        from 0 to n_outputs - 1; a single output that is not softmax tells two classes, 0 and 1, apart
+    n_outputs : int
+    output_activation : str
+        off and on are -1 and +1 for tanh, else 0 and 1
+    dtype : float32 or float64
+
+    Returns
+    -------
+    y : (n, n_outputs)
+
+    Raises
+    ------
+    UsageError
+        a label that is no class
+
+    Examples
+    --------
+    >>> code_classes([2, 0], 3, "tanh")
+    array([[-1., -1.,  1.],
+           [ 1., -1., -1.]], dtype=float32)
+    >>> code_classes([0, 1], 1, "sigmoid")
+    array([[0.],
+           [1.]], dtype=float32)
+    """
+    numbers = np.asarray(labels)
+    if numbers.ndim != 1 or (len(numbers) and numbers.dtype.kind not in "bui"):
+        raise UsageError(
+            f"labels must be a vector of class numbers, got shape {numbers.shape} and dtype {numbers.dtype}"
+        )
+    numbers = numbers.astype(np.int64, copy=False)
+    is_pair = n_outputs == 1 and output_activation != "softmax"
+    n_classes = 2 if is_pair else n_outputs
+    if len(numbers) and (numbers.min() < 0 or numbers.max() >= n_classes):
+        wrong = numbers.min() if numbers.min() < 0 else numbers.max()
+        raise UsageError(f"labels hold the class {wrong}; classes run from 0 to {n_classes - 1}")
+    off = -1.0 if output_activation == "tanh" else 0.0
+    if is_pair:
+        return np.where(numbers[:, None] == 1, 1.0, off).astype(dtype)
+    y = np.full((len(numbers), n_outputs), off, dtype=dtype)
+    y[np.arange(len(numbers)), numbers] = 1
+    return y
+
+
+def _blocks(x: NDArray[Any]) -> Iterator[tuple[int, FloatArray]]:
+    """The rows of x as float64, some at a time, each with the number of its first row."""
+    n_rows = max(1, BLOCK_VALUES // max(1, x[:1].size))
+    for start in range(0, len(x), n_rows):
+        yield start, x[start : start + n_rows].astype(np.float64)
+
+
+def _standard(x: NDArray[Any]) -> Scaling:
+    """Mean 0, deviation 1 (that of the population) per column; a column that never changes becomes 0."""
+    low, high = x.min(axis=0).astype(np.float64), x.max(axis=0).astype(np.float64)
+    # sums of squares of huge or tiny numbers leave float64: measure in powers of two near the largest one
+    exponent = np.frexp(np.maximum(np.abs(low), np.abs(high)))[1]
+    unit = np.ldexp(1.0, np.clip(exponent, -1000, 1000))
+    mean = sum(((block / unit).sum(axis=0) for _, block in _blocks(x)), start=np.zeros_like(low)) / len(x)
+    squares = sum((((block / unit - mean) ** 2).sum(axis=0) for _, block in _blocks(x)), start=np.zeros_like(low))
+    deviation = np.sqrt(squares / len(x)) * unit
+    is_constant = (low == high) | (deviation < SMALLEST_RANGE)
+    shift = np.where(is_constant, low, mean * unit)
+    return Scaling(shift, 1.0 / np.where(is_constant, 1.0, deviation))
+
+
+def _to_range(x: NDArray[Any], bottom: float) -> Scaling:
+    """Smallest value to `bottom` (0 or -1), largest to 1, per column; a column that never changes becomes 0."""
+    low, high = x.min(axis=0).astype(np.float64), x.max(axis=0).astype(np.float64)
+    half = high * 0.5 - low * 0.5
+    is_constant = half < SMALLEST_RANGE
+    half = np.where(is_constant, 1.0, half)
+    if bottom == 0.0:
+        return Scaling(low, np.where(is_constant, 1.0, 0.5 / half))
+    return Scaling(np.where(is_constant, low, low * 0.5 + high * 0.5), 1.0 / half)

@@ -1,0 +1,201 @@
+"""Every default, every limit and every refusal of the settings."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from fastbp.config import Config, parse_layers
+from fastbp.errors import FastbpError, UsageError
+
+
+def test_the_defaults():
+    assert Config().as_dict() == {
+        "layers": "16-16",
+        "activation": "sigmoid",
+        "output_activation": None,
+        "cost": None,
+        "init": "glorot",
+        "optimizer": "sgd",
+        "learning_rate": None,
+        "momentum": 0.9,
+        "beta_1": 0.9,
+        "beta_2": 0.999,
+        "epsilon": 1e-8,
+        "weight_decay": 0.0,
+        "schedule": "linear",
+        "batch_size": 32,
+        "epochs": 10,
+        "stop_below": None,
+        "shuffle": True,
+        "seed": 0,
+        "normalize": "auto",
+        "dtype": "float32",
+        "device": "auto",
+        "engine": "auto",
+        "input_layout": "auto",
+        "evaluate": "each",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("batch_size", 0, "batch_size must be at least 1, got 0"),
+        ("batch_size", -5, "batch_size must be at least 1, got -5"),
+        ("batch_size", 1.5, "batch_size must be a whole number, got 1.5"),
+        ("batch_size", True, "batch_size must be a whole number, got True"),
+        ("batch_size", "32", "batch_size must be a whole number, got '32'"),
+        ("epochs", -1, "epochs must be at least 0, got -1"),
+        ("epochs", None, "epochs must not be None"),
+        ("seed", -1, "seed must be at least 0, got -1"),
+        ("seed", 2**63, f"seed must be at most {2**63 - 1}, got {2**63}"),
+        ("learning_rate", 0, "learning_rate must be greater than 0, got 0.0"),
+        ("learning_rate", -1.0, "learning_rate must be greater than 0, got -1.0"),
+        ("learning_rate", float("nan"), "learning_rate must be a finite number, got nan"),
+        ("learning_rate", float("inf"), "learning_rate must be a finite number, got inf"),
+        ("learning_rate", 10**400, "learning_rate must be a finite number, got inf"),
+        ("learning_rate", "1", "learning_rate must be a finite number, got '1'"),
+        ("learning_rate", True, "learning_rate must be a finite number, got True"),
+        ("learning_rate", 1j, "learning_rate must be a finite number, got 1j"),
+        ("momentum", 1.0, "momentum must be less than 1, got 1.0"),
+        ("momentum", -0.1, "momentum must be at least 0, got -0.1"),
+        ("momentum", None, "momentum must not be None"),
+        ("beta_1", 1.0, "beta_1 must be less than 1, got 1.0"),
+        ("beta_2", 1, "beta_2 must be less than 1, got 1.0"),
+        ("epsilon", 0.0, "epsilon must be greater than 0, got 0.0"),
+        ("weight_decay", -1e-9, "weight_decay must be at least 0, got -1e-09"),
+        ("stop_below", float("nan"), "stop_below must be a finite number, got nan"),
+        ("shuffle", "no", "shuffle must be True or False, got 'no'"),
+        ("shuffle", 1, "shuffle must be True or False, got 1"),
+        ("layers", 16, "layers must be a text, got 16"),
+        ("layers", None, "layers must not be None"),
+        ("activation", ["sigmoid"], "activation must be a text, got ['sigmoid']"),
+        ("init", "zeros", "init must be one of normal, glorot, he, got 'zeros'"),
+        ("optimizer", "sdg", "optimizer must be one of sgd, momentum, adam, got 'sdg'"),
+        ("optimizer", None, "optimizer must not be None"),
+        ("schedule", "cosine", "schedule must be one of constant, linear, got 'cosine'"),
+        ("normalize", "l2", "normalize must be one of auto, none, unit, standard, got 'l2'"),
+        ("dtype", "float16", "dtype must be one of float32, float64, got 'float16'"),
+        ("device", "tpu", "device must be one of auto, cpu, cuda, got 'tpu'"),
+        ("engine", "turbo", "engine must be one of auto, fused, stages, reference, got 'turbo'"),
+        ("input_layout", "csr", "input_layout must be one of auto, dense, sparse, got 'csr'"),
+        ("evaluate", "never", "evaluate must be one of each, end, got 'never'"),
+        (
+            "cost",
+            "hinge",
+            "cost must be one of squared_error, mean_squared_error, binary_cross_entropy, cross_entropy, got 'hinge'",
+        ),
+        (
+            "output_activation",
+            ["tanh"],
+            "output_activation must be one of step, identity, sigmoid, tanh, relu, leaky_relu, softmax, got ['tanh']",
+        ),
+        (
+            "output_activation",
+            "step",
+            "output_activation step has no gradient and cannot be trained; use sigmoid",
+        ),
+    ],
+)
+def test_a_value_outside_its_limits_is_refused_with_these_words(name, value, message):
+    with pytest.raises(UsageError) as caught:
+        Config(**{name: value})
+    assert str(caught.value) == message
+    assert caught.value.exit_code == 2
+    assert isinstance(caught.value, FastbpError)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("batch_size", 1),
+        ("batch_size", None),
+        ("epochs", 0),
+        ("seed", 2**63 - 1),
+        ("learning_rate", 1e-300),
+        ("learning_rate", None),
+        ("momentum", 0),
+        ("weight_decay", 0),
+        ("stop_below", -1.0),
+        ("layers", ""),
+        ("layers", "1"),
+        ("activation", "sigmoid, relu"),
+    ],
+)
+def test_limits_themselves_are_accepted(name, value):
+    assert getattr(Config(**{name: value}), name) == value
+
+
+def test_numpy_numbers_become_plain_ones():
+    config = Config(batch_size=np.int64(7), learning_rate=np.float32(0.5), weight_decay=1)
+    assert (type(config.batch_size), type(config.learning_rate), type(config.weight_decay)) == (int, float, float)
+    assert json.loads(json.dumps(config.as_dict()))["batch_size"] == 7
+
+
+@pytest.mark.parametrize("name", ["softmax", "step", "gelu", "", "Sigmoid"])
+def test_hidden_activations(name):
+    with pytest.raises(UsageError) as caught:
+        Config(activation=f"relu,{name}")
+    assert str(caught.value) == f"activation must be one of identity, sigmoid, tanh, relu, leaky_relu, got {name!r}"
+    assert Config(activation="relu, tanh").hidden_activations == ("relu", "tanh")
+
+
+@pytest.mark.parametrize("cost", ["squared_error", "mean_squared_error", "binary_cross_entropy", "cross_entropy"])
+@pytest.mark.parametrize("output", ["identity", "sigmoid", "tanh", "relu", "leaky_relu", "softmax"])
+def test_cost_and_output_belong_together(cost, output):
+    needed = {"cross_entropy": {"softmax"}, "binary_cross_entropy": {"sigmoid"}}
+    squared = {"identity", "sigmoid", "tanh", "relu", "leaky_relu"}
+    if output in needed.get(cost, squared):
+        assert Config(cost=cost, output_activation=output).cost == cost
+    else:
+        with pytest.raises(UsageError, match=f"cost {cost} (needs|cannot be used with) output_activation"):
+            Config(cost=cost, output_activation=output)
+
+
+def test_a_config_is_frozen_and_takes_names_only():
+    with pytest.raises(AttributeError):
+        Config().epochs = 3
+    with pytest.raises(TypeError):
+        Config("16-16")
+
+
+def test_every_setting_has_a_help_text():
+    for name, item in Config.__dataclass_fields__.items():
+        assert len(item.metadata["help"]) > 8, name
+
+
+@pytest.mark.parametrize(
+    ("text", "sizes"),
+    [
+        ("784-16-16-10", (784, 16, 16, 10)),
+        ("16", (16,)),
+        ("", ()),
+        ("  ", ()),
+        (" 4 - 5 ", (4, 5)),
+        ("10000", (10_000,)),
+    ],
+)
+def test_layers_are_read(text, sizes):
+    assert parse_layers(text) == sizes
+
+
+@pytest.mark.parametrize(
+    "text", ["0", "10001", "16-", "-16", "16--16", "16x16", "1.5", "1e3", "+5", "\u0661\u0662", "16,16", "9" * 5000]
+)
+def test_layers_that_cannot_be_read(text):
+    with pytest.raises(UsageError) as caught:
+        parse_layers(text)
+    assert str(caught.value) == (
+        f"layers must be sizes from 1 to 10000 joined by '-', such as 784-16-16-10, got {text!r}"
+    )
+    with pytest.raises(UsageError):
+        Config(layers=text)
+
+
+def test_settings_are_read_without_numpy_or_numba():
+    code = "import sys, fastbp.config; print(sorted({'numpy', 'numba', 'click', 'rich'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
