@@ -9,6 +9,7 @@ begin with `reference`. Numba is imported when the first of these is used.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ..errors import FastbpError, UsageError
@@ -105,13 +106,15 @@ def must_compile(engine: str) -> bool:
     """True where opening this engine (auto, fused, stages, reference) has to compile kernels: seconds, once."""
     if engine == "reference":
         return False
-    if engine == "stages":
-        from . import stages as module
-    else:
-        from . import fused as module
     from .jit import is_cached
 
-    return not all(is_cached(getattr(module, name)) for name in module.ENTRY_POINTS)
+    if engine == "stages":
+        from . import stages
+
+        return not all(is_cached(getattr(stages, name)) for name in ("forward", "hidden_delta", "gradient", "update"))
+    from . import fused
+
+    return not all(is_cached(function) for function in (fused.run_batches, fused.evaluate, fused.refresh))
 
 
 def open_engine(
@@ -161,21 +164,11 @@ def open_engine(
     if engine in ("auto", "fused"):
         from .cpu import FusedEngine
 
-        return FusedEngine(
-            network, theta, train, test, settings, x_scale=x_scale, classes=classes, layout=input_layout
-        )
+        return FusedEngine(network, theta, train, test, settings, x_scale=x_scale, classes=classes, layout=input_layout)
     if input_layout == "sparse":
         raise UsageError(f"engine {engine} takes dense input only; use engine fused for input_layout sparse")
     from .stepwise import StepwiseEngine
 
-    if engine == "reference":
-        from . import reference
-
-        return StepwiseEngine(
-            reference, f"reference {theta.dtype}", network, theta, train, test, settings, x_scale=x_scale, classes=classes
-        )
-    from . import stages
-
-    return StepwiseEngine(
-        stages, f"stages {theta.dtype}", network, theta, train, test, settings, x_scale=x_scale, classes=classes
-    )
+    module = import_module(f".{engine}", __name__)
+    name = f"{engine} {theta.dtype}"
+    return StepwiseEngine(module, name, network, theta, train, test, settings, x_scale=x_scale, classes=classes)

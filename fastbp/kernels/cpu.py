@@ -136,7 +136,7 @@ class FusedEngine:
 
     def _pack(self, split: Split, x_scale: float, layout: str) -> tuple[fused.Samples, bool, float]:
         """The samples in the form that kernels take, whether that is sparse, and the share of nonzero values."""
-        x, y, targets = split
+        x, y, targets = _frozen(split.x), _frozen(split.y), split.targets
         starts = np.zeros(len(x) + 1, dtype=np.int64)
         fits = x.dtype == np.uint8 and (x.shape[1] + SPARE_ROWS) * self._lanes <= 0xFFFF + 1
         if fits:
@@ -164,6 +164,13 @@ class FusedEngine:
             sparse=sparse,
         )
         return samples, sparse, density
+
+
+def _frozen(array: NDArray[Any]) -> NDArray[Any]:
+    """A read-only view. Arrays mapped from a file are read-only: one kind of array means one compilation for all."""
+    view = np.asarray(array).view()
+    view.flags.writeable = False
+    return view
 
 
 def _block_size(sizes: tuple[int, ...], itemsize: int, batch_size: int) -> int:

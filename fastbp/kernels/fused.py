@@ -54,9 +54,7 @@ from .simd import (
     where_less,
 )
 
-ENTRY_POINTS = ("run_batches", "evaluate", "refresh")
-
-__all__ = ["ENTRY_POINTS", "Buffers", "Rule", "Samples", "evaluate", "predict", "refresh", "run_batches"]
+__all__ = ["Buffers", "Rule", "Samples", "evaluate", "refresh", "run_batches"]
 
 ROWS = 8  # rows of a block of `products`: with one vector of weights they fill 9 registers
 AHEAD = 8  # samples between the one at work and the one being fetched from memory
@@ -153,7 +151,6 @@ def evaluate(plan, buffers, samples, rule, order, correct):
     order     u4 (n,)   in
     correct   i8 (1,)   out   the largest output is the answer; a single output answers by its half
     """
-    lane = lanes(buffers.w)
     n_out = plan.sizes[-1]
     stride = plan.padded[-1]
     a_start = plan.a_start[-1]
@@ -173,22 +170,6 @@ def evaluate(plan, buffers, samples, rule, order, correct):
             else:
                 correct[0] += _largest(buffers.a, row, n_out) == _largest(samples.targets, target, n_out)
     return total
-
-
-@kernel
-def predict(plan, buffers, samples, rule, order, outputs):
-    """outputs[i, j] = activation of output j for sample order[i]
-
-    outputs   f4|f8 (n, n_out)   out
-    """
-    last = plan.sizes.size - 1
-    for start in range(0, order.size, rule.block):
-        n = min(rule.block, order.size - start)
-        _forward(plan, buffers, samples, order, start, n)
-        _output(plan, buffers, samples, rule.cost, order, start, n)
-        for i in range(n):
-            for j in range(plan.sizes[last]):
-                outputs[start + i, j] = buffers.a[plan.a_start[last] + i * plan.padded[last] + j]
 
 
 @inlined
@@ -412,7 +393,7 @@ def _output(plan, buffers, samples, cost, order, start, n):
 
 @inlined
 def _softmax(buffers, targets, i, row, target, stride):
-    """a = exp(z - top) / sum, delta = a - y; losses[i] = sum_k y_k (top - z_k), to which ln(norms[i]) is still to come"""
+    """a = exp(z - top) / sum, delta = a - y; losses[i] = sum_k y_k (top - z_k), still without ln(norms[i])"""
     a = buffers.a
     lane = lanes(a)
     tops = fill(a, -3e38)
@@ -493,9 +474,7 @@ def _step(rule, eta, n_batch, number):
     rate = eta
     if rule.optimizer == ADAM:
         rate = eta * np.sqrt(1.0 - rule.beta_2**number) / (1.0 - rule.beta_1**number)
-    return Step(
-        rule.optimizer, rate, 1.0 / n_batch, rule.decay, rule.momentum, rule.beta_1, rule.beta_2, rule.epsilon
-    )
+    return Step(rule.optimizer, rate, 1.0 / n_batch, rule.decay, rule.momentum, rule.beta_1, rule.beta_2, rule.epsilon)
 
 
 @inlined

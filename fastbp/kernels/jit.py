@@ -18,6 +18,7 @@ import pickle
 import stat
 import sys
 import uuid
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -103,8 +104,13 @@ def _folder() -> Path | None:
     return folder
 
 
+def _seal(path: Path, body: bytes) -> bytes:
+    """What a file must end with: its contents are whole, and were written under this name."""
+    return hashlib.sha256(path.name.encode() + body).digest()
+
+
 class KernelCache(_Cache):
-    """One sealed file per signature: the pickled compile result, then its sha256.
+    """One sealed file per signature: the pickled compile result, then the sha256 of its name and itself.
 
     `dispatcher._cache` is where Numba looks before compiling and stores after it.
     """
@@ -135,7 +141,7 @@ class KernelCache(_Cache):
         try:
             sealed = path.read_bytes()
             body, seal = sealed[:-32], sealed[-32:]
-            if hashlib.sha256(body).digest() != seal:
+            if _seal(path, body) != seal:
                 return None
             return compiler.CompileResult._rebuild(target_context, *pickle.loads(body))
         except FileNotFoundError:
@@ -151,10 +157,11 @@ class KernelCache(_Cache):
         body = dumps(CompileResultCacheImpl.reduce(None, cres))
         temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}")
         try:
-            temporary.write_bytes(body + hashlib.sha256(body).digest())
+            temporary.write_bytes(body + _seal(path, body))
             temporary.replace(path)
         except OSError:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary.unlink()
 
     def _path(self, sig: Any, codegen: Any) -> Path | None:
         folder = _folder()

@@ -51,9 +51,7 @@ class Engine(Protocol):
 
     name: str
 
-    def run(
-        self, order: NDArray[np.uint32], etas: NDArray[np.float64], costs: NDArray[np.float64]
-    ) -> None:
+    def run(self, order: NDArray[np.uint32], etas: NDArray[np.float64], costs: NDArray[np.float64]) -> None:
         """Train on the samples `order`, in consecutive batches of `Settings.batch_size`; the last may be shorter.
 
         order   u4 (n,)          in    rows of the training split

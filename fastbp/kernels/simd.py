@@ -20,7 +20,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.imputils import lower_builtin
 from numba.core.typing.templates import AbstractTemplate, infer, infer_global, make_intrinsic_template, signature
-from numba.extending import models, overload, register_model
+from numba.extending import models, register_model
 
 __all__ = [
     "VECTOR_BYTES",
@@ -133,11 +133,13 @@ def _binary(symbol: Any, emit: str) -> None:
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         vector = sig.return_type
-        sides = [
-            value if isinstance(kind, Vector) else _splat(builder, vector, context.cast(builder, value, kind, vector.dtype))
-            for value, kind in zip(args, sig.args, strict=True)
-        ]
-        return getattr(builder, emit)(*sides)
+
+        def side(value: Any, kind: Any) -> Any:
+            if isinstance(kind, Vector):
+                return value
+            return _splat(builder, vector, context.cast(builder, value, kind, vector.dtype))
+
+        return getattr(builder, emit)(*map(side, args, sig.args))
 
     for left, right in ((Vector, Vector), (Vector, types.Number), (types.Number, Vector)):
         lower_builtin(symbol, left, right)(lower)

@@ -56,6 +56,15 @@ def forward(x, W, b, activation, z, a):
     a   f4|f8 (n_batch, n_out)   out   activation
 
     Raises ValueError where shapes do not fit or `activation` is not one of the numbers in `codes`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastbp.kernels import RELU, forward
+    >>> z, a = np.empty((1, 2)), np.empty((1, 2))
+    >>> forward(np.array([[1.0, 2.0]]), np.array([[3.0, -3.0], [1.0, 1.0]]), np.zeros(2), RELU, z, a)
+    >>> z, a
+    (array([[ 5., -1.]]), array([[5., 0.]]))
     """
     n_batch, n_out = x.shape[0], W.shape[1]
     if x.shape[1] != W.shape[0] or b.shape[0] != n_out or z.shape != (n_batch, n_out) or a.shape != z.shape:
@@ -86,6 +95,15 @@ def output_delta(a, y, activation, cost, delta):
     Softmax with cross-entropy, and sigmoid with binary cross-entropy, simplify to a - y.
 
     Raises ValueError where shapes do not fit, or for an activation without a derivative in a squared cost.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastbp.kernels import CROSS_ENTROPY, SOFTMAX, output_delta
+    >>> delta = np.empty((1, 2))
+    >>> output_delta(np.array([[0.25, 0.75]]), np.array([[1.0, 0.0]]), SOFTMAX, CROSS_ENTROPY, delta)
+    >>> delta
+    array([[-0.75,  0.75]])
     """
     if y.shape != a.shape or delta.shape != a.shape:
         raise ValueError("output_delta needs a, y and delta of one shape (n_batch, n_out)")
@@ -112,6 +130,15 @@ def hidden_delta(delta_next, W_next, a, activation, delta):
     delta        f4|f8 (n_batch, n_in)    out   no part of the other arrays
 
     Raises ValueError where shapes do not fit or the activation has no derivative.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastbp.kernels import SIGMOID, hidden_delta
+    >>> delta = np.empty((1, 2))
+    >>> hidden_delta(np.array([[2.0]]), np.array([[1.0], [4.0]]), np.array([[0.5, 0.75]]), SIGMOID, delta)
+    >>> delta
+    array([[0.5, 1.5]])
     """
     n_batch, n_in = delta_next.shape[0], W_next.shape[0]
     if delta_next.shape[1] != W_next.shape[1] or a.shape != (n_batch, n_in) or delta.shape != a.shape:
@@ -137,6 +164,16 @@ def gradient(a, delta, dW, db):
     db      f4|f8 (n_out,)           out
 
     Raises ValueError where shapes do not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastbp.kernels import gradient
+    >>> dW, db = np.empty((2, 1)), np.empty(1)
+    >>> gradient(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([[1.0], [10.0]]), dW, db)
+    >>> dW, db
+    (array([[31.],
+           [42.]]), array([11.]))
     """
     n_out = delta.shape[1]
     if delta.shape[0] != a.shape[0] or dW.shape != (a.shape[1], n_out) or db.shape[0] != n_out:
@@ -161,6 +198,15 @@ def update(W, b, dW, db, eta, decay, n_samples):
     One step of gradient descent on the mean cost of the samples plus decay/2 * sum of W^2.
 
     Raises ValueError where shapes do not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastbp.kernels import update
+    >>> W, b = np.array([[1.0]]), np.array([2.0])
+    >>> update(W, b, np.array([[8.0]]), np.array([4.0]), 0.5, 0.0, 4)
+    >>> W, b
+    (array([[0.]]), array([1.5]))
     """
     if dW.shape != W.shape or db.shape != b.shape or b.shape[0] != W.shape[1]:
         raise ValueError("update needs W and dW (n_in, n_out), b and db (n_out,)")
@@ -202,9 +248,7 @@ def momentum_update(W, b, dW, db, velocity_W, velocity_b, eta, decay, n_samples,
 
 
 @kernel
-def adam_update(
-    W, b, dW, db, mean_W, mean_b, square_W, square_b, eta, decay, n_samples, beta_1, beta_2, epsilon, step
-):
+def adam_update(W, b, dW, db, mean_W, mean_b, square_W, square_b, eta, decay, n_samples, beta_1, beta_2, epsilon, step):
     """m = beta_1 m + (1 - beta_1) g, u = beta_2 u + (1 - beta_2) g^2, W -= eta_t m / (sqrt(u) + epsilon)
 
     where g = dW / n_samples + decay W (no decay for b) and eta_t = eta sqrt(1 - beta_2^step) / (1 - beta_1^step).
@@ -258,6 +302,14 @@ def loss(z, a, y, cost):
     Both cross-entropies are computed from z, where they cannot overflow however saturated the outputs are.
 
     Raises ValueError where shapes do not fit or `cost` is not one of the numbers in `codes`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastbp.kernels import SQUARED_ERROR, loss
+    >>> a = np.array([[1.0, 3.0]])
+    >>> loss(a, a, np.array([[0.0, 1.0]]), SQUARED_ERROR)
+    2.5
     """
     if a.shape != z.shape or y.shape != z.shape:
         raise ValueError("loss needs z, a and y of one shape (n_batch, n_out)")
@@ -266,13 +318,13 @@ def loss(z, a, y, cost):
     total = 0.0
     for i in range(z.shape[0]):
         if cost == CROSS_ENTROPY:
-            total += _cross_entropy(z[i], y[i])
+            total += float(_cross_entropy(z[i], y[i]))
         elif cost == BINARY_CROSS_ENTROPY:
             for j in range(z.shape[1]):
-                total += binary_cross_entropy(z[i, j], y[i, j])
+                total += float(binary_cross_entropy(z[i, j], y[i, j]))
         else:
             for j in range(z.shape[1]):
-                total += squared_error(a[i, j], y[i, j], cost)
+                total += float(squared_error(a[i, j], y[i, j], cost))
     return total
 
 

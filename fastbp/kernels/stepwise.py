@@ -129,7 +129,7 @@ class StepwiseEngine:
         """One step of the optimiser. Returns the mean cost before it."""
         stages, n = self._stages, len(rows)
         a, z, y = self._forward(self._splits["train"], rows)
-        mean_cost = stages.loss(z, a[-1], y, self._cost) / n
+        mean_cost: float = stages.loss(z, a[-1], y, self._cost) / n
         delta = [layer[:n] for layer in self._delta]
         stages.output_delta(a[-1], y, self._activations[-1], self._cost, delta[-1])
         for layer in range(len(delta) - 1, 0, -1):
@@ -158,7 +158,7 @@ class StepwiseEngine:
 
 
 def _answers(outputs: Array, targets: Array) -> Array:
-    """The class that each row of outputs (or of targets) stands for; a single output is cut midway between its codes."""
-    if outputs.shape[1] > 1:
-        return outputs.argmax(axis=1)
-    return outputs[:, 0] > (targets.min() + targets.max()) / 2
+    """The class that each row stands for: its largest element; a single one is cut midway between the two codes."""
+    single = outputs.shape[1] == 1
+    answers: Array = outputs[:, 0] > (targets.min() + targets.max()) / 2 if single else outputs.argmax(axis=1)
+    return answers

@@ -1,0 +1,62 @@
+"""Packed weights and sparse input: everything finds its place and comes back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fastbp.kernels.layout import aligned, count_entries, pack, pack_entries, plan_of, unpack
+from fastbp.network import Network
+
+
+@pytest.mark.parametrize("sizes", [(784, 16, 16, 10), (1, 1), (3, 17, 40, 2), (20, 16), (15, 33, 1)])
+@pytest.mark.parametrize("lanes", [8, 16])
+def test_weights_come_back(sizes: tuple[int, ...], lanes: int) -> None:
+    network = Network(sizes, ("sigmoid",) * (len(sizes) - 1), "squared_error")
+    theta = np.arange(1, network.n_parameters + 1, dtype=np.float64)
+    plan = plan_of(sizes, [2] * (len(sizes) - 1), lanes, 8)
+    w = aligned(plan.n_w, np.float64)
+    pack(network.layers_of(theta), plan, lanes, w)
+    assert sorted(w[w != 0]) == list(theta)
+    back = np.zeros_like(theta)
+    unpack(w, plan, lanes, network.layers_of(back))
+    np.testing.assert_array_equal(back, theta)
+    # by hand: weight (k, j) stands in panel j // lanes, row k, lane j % lanes
+    for layer, (W, _) in enumerate(network.layers_of(theta)):
+        for k, j in ((0, 0), (W.shape[0] - 1, W.shape[1] - 1)):
+            place = plan.w_start[layer] + (j // lanes * plan.rows[layer] + k) * lanes + j % lanes
+            assert w[place] == W[k, j]
+
+
+def test_arrays_start_on_a_cache_line() -> None:
+    for n in (1, 5, 1000):
+        for dtype in (np.float32, np.float64):
+            array = aligned(n, dtype)
+            assert array.ctypes.data % 64 == 0
+            assert array.size == n
+            assert not array.any()
+
+
+@pytest.mark.parametrize("lanes", [8, 16])
+def test_entries_say_what_the_samples_hold(lanes: int) -> None:
+    rng = np.random.default_rng(0)
+    x = (rng.integers(1, 256, (50, 30)) * (rng.random((50, 30)) < 0.4)).astype(np.uint8)
+    x[3], x[4], x[5, :] = 0, 255, np.arange(30)  # none, all, and a row with one 0
+    starts = np.zeros(51, dtype=np.int64)
+    assert count_entries(x, starts) == np.count_nonzero(x)
+    entries = np.empty(starts[-1], dtype=np.uint32)
+    pack_entries(x, starts, lanes, entries)
+    for i, row in enumerate(x):
+        part = entries[starts[i] : starts[i + 1]]
+        assert len(part) % 8 == 0
+        assert len(part) - np.count_nonzero(row) < 8
+        values = (part & np.uint32(0xFFFF0000)).view(np.float32)
+        places = (part & np.uint32(0xFFFF)).astype(int)
+        assert (places % lanes == 0).all()
+        decoded = np.zeros(38)
+        decoded[places // lanes] = values
+        np.testing.assert_array_equal(decoded[:30], row)
+        pads = places[np.count_nonzero(row) :] // lanes
+        assert len(set(pads)) == len(pads)
+        assert (values[np.count_nonzero(row) :] == 0).all()
+        assert set(pads) <= set(range(30, 38))
