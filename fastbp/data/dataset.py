@@ -37,6 +37,12 @@ class Dataset:
     image_shape : (height, width) or None
     feature_names : tuple of str
         column names where the source has them, else empty
+
+    Examples
+    --------
+    >>> data = Dataset.from_arrays([[0.0, 1.0], [1.0, 0.0]], [0, 1], class_names=("cat", "dog"))
+    >>> data.x_train.shape, data.y_train.tolist(), data.is_regression
+    ((2, 2), [0, 1], False)
     """
 
     name: str
