@@ -1,6 +1,6 @@
 """Small integers that name activations, costs and optimisers inside kernels, where texts are slow.
 
-    from fastbp.kernels import SIGMOID, SOFTMAX, CROSS_ENTROPY
+from fastbp.kernels import SIGMOID, SOFTMAX, CROSS_ENTROPY
 """
 
 from __future__ import annotations

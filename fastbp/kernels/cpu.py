@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from ..errors import UsageError
 from . import fused
 from .codes import ACTIVATION, ADAM, COST, SGD
-from .layout import SPARE_ROWS, aligned, count_entries, pack, pack_entries, plan_of, unpack
+from .fused_forward import ROWS
+from .layout import SPARE_ROWS, Buffers, Rule, Samples, aligned, count_entries, pack, pack_entries, plan_of, unpack
 from .protocol import Evaluation, Settings, Split
 from .simd import VECTOR_BYTES
 
@@ -66,7 +67,7 @@ class FusedEngine:
         block = _block_size(network.sizes, theta.itemsize, settings.batch_size)
         kinds = [ACTIVATION[name] for name in network.activations]
         self._plan = plan = plan_of(network.sizes, kinds, self._lanes, block)
-        self._rule = fused.Rule(
+        self._rule = Rule(
             cost=COST[network.cost],
             optimizer=settings.optimizer,
             batch_size=settings.batch_size,
@@ -81,7 +82,7 @@ class FusedEngine:
         mask = aligned(int(plan.padded[-1]), self._dtype)
         mask[: plan.sizes[-1]] = 1
         n_state = plan.n_w if settings.optimizer != SGD else self._lanes
-        self._buffers = fused.Buffers(
+        self._buffers = Buffers(
             w=aligned(plan.n_w, self._dtype),
             wt=aligned(plan.n_wt, self._dtype),
             g=aligned(plan.n_w, self._dtype),
@@ -94,7 +95,7 @@ class FusedEngine:
             losses=aligned(block + self._lanes, self._dtype),
         )
         self._steps = 0
-        self._samples: dict[str, fused.Samples] = {}
+        self._samples: dict[str, Samples] = {}
         self._samples["train"], sparse, self.density = self._pack(train, x_scale, layout)
         self._samples["test"], _, _ = self._pack(test, x_scale, "sparse" if sparse else "dense")
         self.name = f"fused {'sparse' if sparse else 'dense'} {self._dtype}"
@@ -114,7 +115,7 @@ class FusedEngine:
         """Cost and accuracy of the present parameters; see `protocol.Engine.evaluate`."""
         return self._evaluate(self._samples[split], self._samples[split].y.size)
 
-    def _evaluate(self, samples: fused.Samples, n: int) -> Evaluation:
+    def _evaluate(self, samples: Samples, n: int) -> Evaluation:
         correct = np.zeros(1, dtype=np.int64)
         order = np.arange(n, dtype=np.uint32)
         total = fused.evaluate(self._plan, self._buffers, samples, self._rule, order, correct)
@@ -134,7 +135,7 @@ class FusedEngine:
         pack(self._network.layers_of(theta), self._plan, self._lanes, self._buffers.w)
         fused.refresh(self._plan, self._buffers)
 
-    def _pack(self, split: Split, x_scale: float, layout: str) -> tuple[fused.Samples, bool, float]:
+    def _pack(self, split: Split, x_scale: float, layout: str) -> tuple[Samples, bool, float]:
         """The samples in the form that kernels take, whether that is sparse, and the share of nonzero values."""
         x, y, targets = _frozen(split.x), _frozen(split.y), split.targets
         starts = np.zeros(len(x) + 1, dtype=np.int64)
@@ -154,7 +155,7 @@ class FusedEngine:
             pack_entries(x, starts, self._lanes, entries)
         padded = np.zeros((len(targets), int(self._plan.padded[-1])), dtype=self._dtype)
         padded[:, : targets.shape[1]] = targets
-        samples = fused.Samples(
+        samples = Samples(
             x=x[:0] if sparse else x,
             entries=entries,
             starts=starts,
@@ -177,4 +178,4 @@ def _block_size(sizes: tuple[int, ...], itemsize: int, batch_size: int) -> int:
     """How many samples go through the layers together: a whole batch where its activations fit into the cache."""
     fit = BLOCK_BYTES // (2 * itemsize * sum(sizes))
     block = min(max(fit, SMALLEST_BLOCK), LARGEST_BLOCK, batch_size)
-    return -(-block // fused.ROWS) * fused.ROWS
+    return -(-block // ROWS) * ROWS

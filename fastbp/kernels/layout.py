@@ -25,7 +25,20 @@ from numpy.typing import NDArray
 from .jit import inlined, kernel
 from .simd import VECTOR_BYTES
 
-__all__ = ["ENTRIES", "SPARE_ROWS", "Plan", "aligned", "count_entries", "pack", "pack_entries", "plan_of", "unpack"]
+__all__ = [
+    "ENTRIES",
+    "SPARE_ROWS",
+    "Buffers",
+    "Plan",
+    "Rule",
+    "Samples",
+    "aligned",
+    "count_entries",
+    "pack",
+    "pack_entries",
+    "plan_of",
+    "unpack",
+]
 
 ENTRIES = 8
 SPARE_ROWS = ENTRIES
@@ -49,6 +62,48 @@ class Plan(NamedTuple):
     n_w: int
     n_wt: int
     n_a: int
+
+
+class Samples(NamedTuple):
+    """Data that is trained on or measured; either x or the entries are used."""
+
+    x: NDArray[Any]  # u1|f4|f8 (n, n_in) dense input; (0, n_in) where the input is sparse
+    entries: NDArray[Any]  # u4 (n_entries,) sparse input, see layout; (1,) where it is dense
+    starts: NDArray[Any]  # i8 (n + 1,) where the entries of each sample start
+    y: NDArray[Any]  # i4 (n,) which row of `targets` is the sample's
+    targets: NDArray[Any]  # f4|f8 (n_rows * padded outputs,) flat, zeros behind the last output
+    scale: float  # network input = x * scale; applied once to the sum, not to every value
+    sparse: bool
+
+
+class Buffers(NamedTuple):
+    """Parameters, state of the optimiser and workspace, all flat and aligned; see layout.Plan."""
+
+    w: NDArray[Any]  # weights in panels, then biases
+    wt: NDArray[Any]  # transposed weights of the layers after the first
+    g: NDArray[Any]  # gradient, laid out like w; all zero between batches
+    m: NDArray[Any]  # momentum: velocity; Adam: mean of gradients. Like w, or one vector where unused
+    u: NDArray[Any]  # Adam: mean of squared gradients. Like w, or one vector where unused
+    a: NDArray[Any]  # activations of one block of samples, row by row; first the dense input
+    delta: NDArray[Any]  # deltas, at the same places
+    mask: NDArray[Any]  # 1 for each output, 0 for its pads
+    norms: NDArray[Any]  # (block,) softmax: sums of exponentials
+    losses: NDArray[Any]  # (block,) cost of each sample
+
+
+class Rule(NamedTuple):
+    """How to take a step."""
+
+    cost: int  # code
+    optimizer: int  # code
+    batch_size: int
+    block: int  # samples that fit into the workspace; a multiple of ROWS
+    decay: float
+    momentum: float
+    beta_1: float
+    beta_2: float
+    epsilon: float
+    update_biases: bool
 
 
 def plan_of(sizes: tuple[int, ...], kinds: list[int], lanes: int, block: int) -> Plan:

@@ -1,0 +1,269 @@
+"""The way back through the network: deltas, gradients and steps of the fused engine.
+
+All deltas of a batch are there before any weight changes. Dense gradients are used while they are in the cache; the
+plain step of a sparse first layer touches only the rows of nonzero inputs.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .codes import ADAM, BINARY_CROSS_ENTROPY, CROSS_ENTROPY, MEAN_SQUARED_ERROR, MOMENTUM, SGD
+from .fused_forward import ROWS, f, f_prime, products
+from .jit import inlined
+from .layout import ENTRIES
+from .simd import fill, fma, lanes, load, maximum, peek, sqrt, store, unpack_bfloat16
+from .simd_functions import exp, fold_add, fold_max, log
+
+__all__ = [
+    "Step",
+    "descend_all",
+    "gradient",
+    "gradient_bias",
+    "gradient_sparse",
+    "hidden_delta",
+    "is_plain",
+    "output",
+    "step_of",
+]
+
+
+@inlined
+def output(plan, buffers, samples, cost, order, start, n):
+    """Activation and delta of the output layer; returns the cost summed over the n samples"""
+    a = buffers.a
+    delta = buffers.delta
+    losses = buffers.losses
+    lane = lanes(a)
+    last = plan.sizes.size - 1
+    kind = plan.kinds[last - 1]
+    stride = plan.padded[last]
+    for i in range(n):
+        row = plan.a_start[last] + i * stride
+        target = samples.y[order[start + i]] * stride
+        if cost == CROSS_ENTROPY:
+            _softmax(buffers, samples.targets, i, row, target, stride)
+            continue
+        loss = fill(a, 0.0)
+        for j in range(0, stride, lane):
+            z = load(a, row + j)
+            y = load(samples.targets, target + j)
+            mask = load(buffers.mask, j)
+            act = f(kind, z) * mask
+            d = (act - y) * mask
+            if cost == BINARY_CROSS_ENTROPY:
+                # max(z, 0) - z y + ln(1 + exp(-|z|)) cannot overflow
+                magnitude = maximum(z, -z)
+                loss = loss + (maximum(z, fill(a, 0.0)) - z * y + log(1.0 + exp(-magnitude))) * mask
+            elif cost == MEAN_SQUARED_ERROR:
+                loss = fma(d, d, loss)
+                d = d * 2.0 * f_prime(kind, act)
+            else:
+                loss = fma(d * 0.5, d, loss)
+                d = d * f_prime(kind, act)
+            store(a, row + j, act)
+            store(delta, row + j, d)
+        losses[i] = fold_add(loss)
+    total = 0.0
+    if cost == CROSS_ENTROPY:
+        for i in range(0, n, lane):
+            store(losses, i, load(losses, i) + log(load(buffers.norms, i)))
+    for i in range(n):
+        total += losses[i]
+    return total
+
+
+@inlined
+def _softmax(buffers, targets, i, row, target, stride):
+    """a = exp(z - top) / sum, delta = a - y; losses[i] = sum_k y_k (top - z_k), still without ln(norms[i])"""
+    a = buffers.a
+    lane = lanes(a)
+    tops = fill(a, -3e38)
+    for j in range(0, stride, lane):
+        tops = maximum(tops, load(a, row + j) + (load(buffers.mask, j) - 1.0) * 1e30)
+    top = fold_max(tops)
+    norm = fill(a, 0.0)
+    loss = fill(a, 0.0)
+    for j in range(0, stride, lane):
+        z = load(a, row + j) - top
+        e = exp(z) * load(buffers.mask, j)
+        loss = loss - load(targets, target + j) * z
+        norm = norm + e
+        store(a, row + j, e)
+    total = fold_add(norm)
+    for j in range(0, stride, lane):
+        act = load(a, row + j) / total
+        store(a, row + j, act)
+        store(buffers.delta, row + j, act - load(targets, target + j))
+    buffers.norms[i] = total
+    buffers.losses[i] = fold_add(loss)
+
+
+@inlined
+def hidden_delta(plan, buffers, layer, n):
+    """delta[i, k] = f'(z[i, k]) * sum_j delta_next[i, j] W[k, j], with the panels of the transpose"""
+    a = buffers.a
+    delta = buffers.delta
+    wt = buffers.wt
+    lane = lanes(wt)
+    stride_next = plan.padded[layer + 1]
+    stride = plan.padded[layer]
+    for k in range(0, stride, lane):
+        panel = plan.wt_start[layer] + k * stride_next
+        for i in range(0, n, ROWS):
+            s0, s1, s2, s3, s4, s5, s6, s7 = products(
+                delta,
+                plan.a_start[layer + 1] + i * stride_next,
+                stride_next,
+                1,
+                wt,
+                panel,
+                lane,
+                plan.sizes[layer + 1],
+            )
+            at = plan.a_start[layer] + i * stride + k
+            store(delta, at, s0)
+            store(delta, at + stride, s1)
+            store(delta, at + 2 * stride, s2)
+            store(delta, at + 3 * stride, s3)
+            store(delta, at + 4 * stride, s4)
+            store(delta, at + 5 * stride, s5)
+            store(delta, at + 6 * stride, s6)
+            store(delta, at + 7 * stride, s7)
+    kind = plan.kinds[layer - 1]
+    for at in range(plan.a_start[layer], plan.a_start[layer] + n * stride, lane):
+        store(delta, at, load(delta, at) * f_prime(kind, load(a, at)))
+
+
+class Step(NamedTuple):
+    """One update: `Rule` with the numbers of this batch worked out."""
+
+    optimizer: int
+    rate: float  # learning rate; Adam: with its correction for the first steps
+    mean: float  # 1 / number of samples in the batch
+    decay: float
+    momentum: float
+    beta_1: float
+    beta_2: float
+    epsilon: float
+
+
+@inlined
+def step_of(rule, eta, n_batch, number):
+    rate = eta
+    if rule.optimizer == ADAM:
+        rate = eta * np.sqrt(1.0 - rule.beta_2**number) / (1.0 - rule.beta_1**number)
+    return Step(rule.optimizer, rate, 1.0 / n_batch, rule.decay, rule.momentum, rule.beta_1, rule.beta_2, rule.epsilon)
+
+
+@inlined
+def is_plain(step):
+    """True where an update is W -= rate * mean * dW: it touches only the rows with nonzero input"""
+    return step.optimizer == SGD and step.decay == 0.0
+
+
+@inlined
+def _descend(buffers, at, total, step, decay):
+    """One vector of parameters takes a step along its gradient; `total` is summed over the samples of the batch"""
+    w = buffers.w
+    value = load(w, at)
+    g = fma(value, fill(w, decay), total * step.mean)
+    if step.optimizer == SGD:
+        store(w, at, value - g * step.rate)
+    elif step.optimizer == MOMENTUM:
+        v = fma(load(buffers.m, at), fill(w, step.momentum), -(g * step.rate))
+        store(buffers.m, at, v)
+        store(w, at, value + v)
+    else:
+        m = fma(load(buffers.m, at), fill(w, step.beta_1), g * (1.0 - step.beta_1))
+        u = fma(load(buffers.u, at), fill(w, step.beta_2), g * g * (1.0 - step.beta_2))
+        store(buffers.m, at, m)
+        store(buffers.u, at, u)
+        store(w, at, value - m * step.rate / (sqrt(u) + step.epsilon))
+
+
+@inlined
+def descend_all(buffers, step, start, end, decay):
+    """The parameters start..end take their step along the collected gradient, which becomes 0 again"""
+    lane = lanes(buffers.w)
+    for at in range(start, end, lane):
+        _descend(buffers, at, load(buffers.g, at), step, decay)
+        store(buffers.g, at, fill(buffers.g, 0.0))
+
+
+@inlined
+def gradient_bias(plan, buffers, layer, n):
+    """db[j] += sum_i delta[i, j]"""
+    delta = buffers.delta
+    lane = lanes(delta)
+    stride = plan.padded[layer + 1]
+    for j in range(0, stride, lane):
+        at = plan.b_start[layer] + j
+        s = load(buffers.g, at)
+        for i in range(n):
+            s = s + load(delta, plan.a_start[layer + 1] + i * stride + j)
+        store(buffers.g, at, s)
+
+
+@inlined
+def gradient(plan, buffers, layer, n, scale, step, at_once):
+    """dW[k, j] += scale * sum_i a[i, k] delta[i, j], eight inputs and one panel at a time; used at once while cached"""
+    a = buffers.a
+    g = buffers.g
+    scales = fill(a, scale)
+    delta = buffers.delta
+    lane = lanes(a)
+    stride_in = plan.padded[layer]
+    stride = plan.padded[layer + 1]
+    for j in range(0, stride, lane):
+        panel = plan.w_start[layer] + j * plan.rows[layer]
+        for k in range(0, plan.sizes[layer], ROWS):
+            s0, s1, s2, s3, s4, s5, s6, s7 = products(
+                a, plan.a_start[layer] + k, 1, stride_in, delta, plan.a_start[layer + 1] + j, stride, n
+            )
+            at = panel + k * lane
+            store(g, at, fma(s0, scales, load(g, at)))
+            store(g, at + lane, fma(s1, scales, load(g, at + lane)))
+            store(g, at + 2 * lane, fma(s2, scales, load(g, at + 2 * lane)))
+            store(g, at + 3 * lane, fma(s3, scales, load(g, at + 3 * lane)))
+            store(g, at + 4 * lane, fma(s4, scales, load(g, at + 4 * lane)))
+            store(g, at + 5 * lane, fma(s5, scales, load(g, at + 5 * lane)))
+            store(g, at + 6 * lane, fma(s6, scales, load(g, at + 6 * lane)))
+            store(g, at + 7 * lane, fma(s7, scales, load(g, at + 7 * lane)))
+            if at_once:
+                descend_all(buffers, step, at, at + ROWS * lane, step.decay)
+
+
+@inlined
+def gradient_sparse(plan, buffers, samples, order, start, n, step, at_once):
+    """dW[k, j] += x[i, k] delta[i, j] for the nonzero x[i, k]; plain SGD subtracts it from W without collecting"""
+    direct = at_once and is_plain(step)
+    target = buffers.w if direct else buffers.g
+    factor = -step.rate * step.mean * samples.scale if direct else samples.scale
+    entries = samples.entries
+    lane = lanes(target)
+    stride = plan.padded[1]
+    for i in range(n):
+        sample = order[start + i]
+        for j in range(0, stride, lane):
+            panel = plan.w_start[0] + j * plan.rows[0]
+            d = load(buffers.delta, plan.a_start[1] + i * stride + j) * factor
+            for e in range(samples.starts[sample], samples.starts[sample + 1], ENTRIES):
+                _spread_entry(target, panel, entries, e, d)
+                _spread_entry(target, panel, entries, e + 1, d)
+                _spread_entry(target, panel, entries, e + 2, d)
+                _spread_entry(target, panel, entries, e + 3, d)
+                _spread_entry(target, panel, entries, e + 4, d)
+                _spread_entry(target, panel, entries, e + 5, d)
+                _spread_entry(target, panel, entries, e + 6, d)
+                _spread_entry(target, panel, entries, e + 7, d)
+
+
+@inlined
+def _spread_entry(target, panel, entries, e, d):
+    """target[k, panel] += x[k] * d"""
+    entry = peek(entries, e)
+    place = panel + np.int64(entry & np.uint32(0xFFFF))
+    store(target, place, fma(unpack_bfloat16(target, entry), d, load(target, place)))
