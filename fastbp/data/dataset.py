@@ -21,7 +21,7 @@ MAX_NAME_LENGTH = 1000
 _JOINERS = "\u200c\u200d"  # invisible, but part of the spelling of many languages
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """Training and test samples, one per row.
 

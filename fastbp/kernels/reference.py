@@ -36,6 +36,7 @@ from .codes import (
     RELU,
     SIGMOID,
     SOFTMAX,
+    SQUARED_ERROR,
     STEP,
     TANH,
 )
@@ -82,8 +83,8 @@ def forward(x: Array, W: Array, b: Array, activation: int, z: Array, a: Array) -
     elif activation == STEP:
         a[...] = z > 0
     elif activation == SOFTMAX:
-        np.exp(z - z.max(axis=1, keepdims=True), out=a)
-        a /= a.sum(axis=1, keepdims=True)
+        np.exp(z - z.max(axis=-1, keepdims=True), out=a)
+        a /= a.sum(axis=-1, keepdims=True)
     else:
         raise ValueError(f"activation must be one of {sorted(ACTIVATION.values())}, got {activation}")
 
@@ -97,6 +98,8 @@ def output_delta(a: Array, y: Array, activation: int, cost: int, delta: Array) -
 
     Softmax with cross-entropy, and sigmoid with binary cross-entropy, simplify to a - y.
     """
+    if cost not in COST.values():
+        raise ValueError(f"cost must be one of {sorted(COST.values())}, got {cost}")
     np.subtract(a, y, out=delta)
     if cost == MEAN_SQUARED_ERROR:
         delta *= 2
@@ -227,10 +230,12 @@ def loss(z: Array, a: Array, y: Array, cost: int) -> float:
         )
     elif cost == BINARY_CROSS_ENTROPY:
         terms = np.maximum(z, 0) - z * y + np.log1p(np.exp(-np.abs(z)))
-    else:
+    elif cost == SQUARED_ERROR:
+        terms = (a - y) ** 2 / 2
+    elif cost == MEAN_SQUARED_ERROR:
         terms = (a - y) ** 2
-        if cost != MEAN_SQUARED_ERROR:
-            terms = terms / 2
+    else:
+        raise ValueError(f"cost must be one of {sorted(COST.values())}, got {cost}")
     return float(np.sum(terms, dtype=np.float64))
 
 
