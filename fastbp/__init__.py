@@ -1,3 +1,68 @@
-"""fastbp: the fastest way to train small neural networks from Python."""
+"""fastbp: backpropagation for small neural networks, compiled, from Python and from the shell.
+
+The public names are listed in `__all__` and are imported when they are first used, so that `import fastbp` is instant.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .config import Config
+    from .data import Dataset, load_dataset
+    from .errors import DataError, DivergedError, DownloadError, FastbpError, ModelError, UsageError
+    from .kernels import forward, gradient, hidden_delta, output_delta, update
+    from .model import Model, load
+    from .network import Network
+    from .training import Callback, TrainingResult, train
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Callback",
+    "Config",
+    "DataError",
+    "Dataset",
+    "DivergedError",
+    "DownloadError",
+    "FastbpError",
+    "Model",
+    "ModelError",
+    "Network",
+    "TrainingResult",
+    "UsageError",
+    "__version__",
+    "forward",
+    "gradient",
+    "hidden_delta",
+    "load",
+    "load_dataset",
+    "output_delta",
+    "train",
+    "update",
+]
+
+_HOMES = {
+    "config": ("Config",),
+    "data": ("Dataset", "load_dataset"),
+    "errors": ("DataError", "DivergedError", "DownloadError", "FastbpError", "ModelError", "UsageError"),
+    "kernels": ("forward", "gradient", "hidden_delta", "output_delta", "update"),
+    "model": ("Model", "load"),
+    "network": ("Network",),
+    "training": ("Callback", "TrainingResult", "train"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on its first use (PEP 562)."""
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOME_OF[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

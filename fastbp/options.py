@@ -1,0 +1,165 @@
+"""The options of the commands. Those that are settings are read off the fields of `Config`, so nothing is said twice.
+
+In: Config. Out: decorators for click commands. Values are checked by `Config` itself; a wrong one is a usage error that
+names its option.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from .config import HIDDEN_ACTIVATIONS, Config
+from .errors import UsageError
+
+__all__ = [
+    "SectionedCommand",
+    "data_options",
+    "option",
+    "option_name",
+    "output_options",
+    "setting_options",
+    "source_option",
+]
+
+SECTIONS = ("Data", "Network", "Training", "Machine", "Output", "Other")
+_SECTION_OF = {
+    "normalize": "Data",
+    "layers": "Network",
+    "activation": "Network",
+    "output_activation": "Network",
+    "cost": "Network",
+    "init": "Network",
+    "dtype": "Machine",
+    "device": "Machine",
+    "engine": "Machine",
+    "input_layout": "Machine",
+    "evaluate": "Output",
+}
+
+
+class SectionOption(click.Option):
+    """An option that is listed under a heading."""
+
+    def __init__(self, *args: Any, section: str = "Other", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.section = section
+
+
+class SectionedCommand(click.Command):
+    """A command whose help lists its options under headings."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write one list per section that has options."""
+        lists: dict[str, list[tuple[str, str]]] = {name: [] for name in SECTIONS}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record is not None:
+                lists[getattr(param, "section", "Other")].append(record)
+        for name, records in lists.items():
+            if records:
+                with formatter.section(name):
+                    formatter.write_dl(records)
+
+
+class Setting(click.ParamType[Any]):
+    """The value of one field of Config, checked by Config."""
+
+    def __init__(self, field: dataclasses.Field[Any]) -> None:
+        self.field = field
+        self.kind = str(field.type).split(" ")[0]
+        self.name = {"int": "integer", "float": "number"}.get(self.kind, "text")
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """From the text on the command line."""
+        if isinstance(value, str):
+            if self.field.name == "batch_size" and value == "full":
+                return None
+            try:
+                value = {"int": int, "float": float}.get(self.kind, str)(value)
+            except ValueError:
+                self.fail(f"{value!r} is not a {'whole ' if self.kind == 'int' else ''}number", param, ctx)
+        try:
+            Config(**{self.field.name: value})
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
+        return value
+
+
+def option_name(setting: str) -> str:
+    """What a setting is called on the command line.
+
+    Examples
+    --------
+    >>> option_name("batch_size")
+    '--batch-size'
+    """
+    return "--" + setting.replace("_", "-")
+
+
+def option(*names: str, **settings: Any) -> Callable[[Any], Any]:
+    """`click.option` with a `section`."""
+    return click.option(*names, cls=SectionOption, **settings)
+
+
+def setting_options(command: Any) -> Any:
+    """Give a command one option for each field of Config."""
+    for field in reversed(dataclasses.fields(Config)):
+        command = _setting_option(field)(command)
+    return command
+
+
+def _setting_option(field: dataclasses.Field[Any]) -> Callable[[Any], Any]:
+    name = option_name(field.name)
+    shown: dict[str, Any] = {
+        "default": field.default,
+        "show_default": field.default is not None,
+        "help": field.metadata["help"] + (f" ({', '.join(HIDDEN_ACTIVATIONS)})" if field.name == "activation" else ""),
+        "section": _SECTION_OF.get(field.name, "Training"),
+    }
+    if field.type == "bool":
+        return option(f"{name}/--no-{name[2:]}", **shown)
+    if "choices" in field.metadata:
+        return option(name, type=click.Choice(field.metadata["choices"]), **shown)
+    metavar = {"layers": "SIZES", "activation": "NAMES", "batch_size": "N|full"}.get(field.name)
+    return option(name, type=Setting(field), metavar=metavar, **shown)
+
+
+def source_option(command: Any) -> Any:
+    """Give a command --data."""
+    text = "digits, mnist, fashion, kmnist, or a file or folder"
+    return option("--data", metavar="NAME|PATH", default="digits", show_default=True, section="Data", help=text)(
+        command
+    )
+
+
+def data_options(command: Any) -> Any:
+    """Give a command the options that say how to load data."""
+    options = (
+        option("--label", metavar="COLUMN", section="Data", help="in tables, by name or position from 0"),
+        option(
+            "--test-fraction",
+            metavar="SHARE",
+            type=click.FloatRange(0, 1, max_open=True),
+            default=0.2,
+            show_default=True,
+            section="Data",
+            help="share set aside for testing where the data has no test set",
+        ),
+        option("--data-dir", metavar="FOLDER", section="Data", help="where to look for downloaded datasets first"),
+        option("--offline", is_flag=True, section="Data", help="never use the network"),
+    )
+    for decorate in reversed(options):
+        command = decorate(command)
+    return command
+
+
+def output_options(command: Any) -> Any:
+    """Give a command --json and --quiet."""
+    command = option("--quiet", is_flag=True, section="Output", help="show nothing on stderr but errors")(command)
+    return option("--json", "as_json", is_flag=True, section="Output", help="print the result as one JSON object")(
+        command
+    )

@@ -1,0 +1,425 @@
+"""What the commands answer: facts are gathered and laid out as tables for people, or as plain values for JSON.
+
+In: results, models, datasets. Out: dictionaries for `--json`, and lines on stdout. What a file says about itself
+(names, settings) is shown without control characters.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from . import __version__
+from .console import aligned, draw_images, echo, percent, printable, seconds, shortened, size, table
+from .errors import DataError, FastbpError, UsageError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .data import Dataset
+    from .model import Model
+
+__all__ = [
+    "class_numbers",
+    "dataset_rows",
+    "machine_facts",
+    "model_facts",
+    "prediction_lists",
+    "sample_rows",
+    "show_datasets",
+    "show_evaluation",
+    "show_files",
+    "show_predictions",
+    "show_samples",
+    "show_training",
+    "verify_files",
+]
+
+Array = Any
+MOST_CLASSES = 40
+MOST_COLUMNS = 8
+
+
+def show_training(result: Any, saved: Path | None) -> None:
+    """The result of a training run."""
+    lines = []
+    if result.test_accuracy is not None:
+        lines.append(("test accuracy", percent(result.test_accuracy)))
+    elif result.test_loss is not None:
+        lines.append(("test loss", f"{result.test_loss:.4g}"))
+    if result.train_accuracy is not None:
+        lines.append(("train accuracy", percent(result.train_accuracy)))
+    lines.append(("loss", f"{result.loss:.4g}"))
+    speed = result.samples_per_second
+    lines.append(("training", f"{result.epochs:,} epochs, {seconds(result.train_seconds)} s, {speed:,.0f} samples/s"))
+    if result.stopped == "stop_below":
+        lines.append(("stopped", "early, because the cost fell below --stop-below"))
+    if saved is not None:
+        lines.append(("model", f"{printable(saved, 200)} ({size(os.path.getsize(saved))})"))
+    for name, text in lines:
+        echo(f"{name:<15} {text}", bold=name == "test accuracy")
+
+
+def class_numbers(model: Model, dataset: Dataset, y: Array) -> Array:
+    """The targets of a dataset as the model numbers its classes.
+
+    Raises
+    ------
+    UsageError
+        another number of features or classes, or classes that the model does not know; both sides are named
+    """
+    import numpy as np
+
+    n_inputs, n_outputs = model.network.sizes[0], model.network.sizes[-1]
+    if dataset.n_features != n_inputs:
+        raise UsageError(
+            f"{dataset.name} has {dataset.n_features} features and the model reads {n_inputs}; they must be equal"
+        )
+    if model.is_regression != dataset.is_regression:
+        kinds = ("classes", "target values")
+        here, there = kinds[dataset.is_regression], kinds[model.is_regression]
+        raise UsageError(f"{dataset.name} holds {here}, and the model was trained on {there}")
+    if model.is_regression:
+        if y.shape[1] != n_outputs:
+            raise UsageError(
+                f"{dataset.name} has {y.shape[1]} target values and the model {n_outputs}; they must be equal"
+            )
+        return y
+    known = {name: number for number, name in enumerate(model.class_names)}
+    if all(name in known for name in dataset.class_names):
+        return np.array([known[name] for name in dataset.class_names], dtype=np.int32)[y]
+    if dataset.n_classes != len(known):
+        raise UsageError(
+            f"{dataset.name} has {dataset.n_classes} classes and the model {len(known)}; they must be equal"
+        )
+    counted = tuple(map(str, range(len(known))))
+    if counted in (dataset.class_names, model.class_names):
+        return y
+    strange = next(name for name in dataset.class_names if name not in known)
+    raise UsageError(
+        f"{dataset.name} has the class {printable(strange)!r}, which the model does not know; "
+        f"its classes are {printable(', '.join(model.class_names), 200)}"
+    )
+
+
+def show_evaluation(model: Model, x: Array, y: Array, loss: float, accuracy: float | None) -> None:
+    """Accuracy, loss, and how each class fares."""
+    if accuracy is not None:
+        echo(f"{'accuracy':<15} {percent(accuracy)}", bold=True)
+    echo(f"{'loss':<15} {loss:.4g}")
+    echo(f"{'samples':<15} {len(x):,}")
+    if accuracy is None:
+        return
+    from .metrics import confusion_matrix
+
+    counts = confusion_matrix(model.predict(x), y, len(model.class_names))
+    rows = []
+    for number, row in enumerate(counts):
+        total, right = int(row.sum()), int(row[number])
+        if total == 0:
+            continue
+        row[number] = 0
+        worst = int(row.argmax())
+        mistaken = f"{printable(model.class_names[worst], 20)} ({row[worst]:,})" if row[worst] else ""
+        name = printable(model.class_names[number], 24)
+        rows.append((right / total, (name, percent(right / total), f"{right:,}", f"{total:,}", mistaken)))
+    if len(rows) > MOST_CLASSES:
+        echo(f"the {MOST_CLASSES} of {len(rows)} classes that fare worst:")
+        rows = sorted(rows, key=lambda row: row[0])[:MOST_CLASSES]
+    echo()
+    table(("class", "accuracy", "right", "of", "most often taken for"), [row for _, row in rows], left=(0, 4))
+
+
+def shares(model: Model, outputs: Array) -> NDArray[Any]:
+    """Outputs as shares of 1, one per class. Those of softmax already are; other activations are divided by their sum.
+
+    Parameters
+    ----------
+    outputs : (n, n_outputs)
+
+    Returns
+    -------
+    (n, n_classes) float64
+    """
+    import numpy as np
+
+    values = outputs.astype(np.float64)
+    if model.network.activations[-1] == "tanh":
+        values = (values + 1) / 2
+    values = np.maximum(values, 0.0)
+    if values.shape[1] == 1:
+        values = np.minimum(values, 1.0)
+        return np.asarray(np.concatenate([1 - values, values], axis=1))
+    if model.network.activations[-1] == "softmax":
+        return np.asarray(values)
+    totals = values.sum(axis=1, keepdims=True)
+    even = np.full_like(values, 1 / values.shape[1])
+    return np.asarray(np.divide(values, totals, out=even, where=totals > 0))
+
+
+def prediction_lists(model: Model, outputs: Array, answers: Array) -> dict[str, Any]:
+    """Labels and probabilities, one entry per sample; or values. Labels are numbers where all class names are."""
+    if model.is_regression:
+        return {"values": outputs}
+    names: list[Any] = list(model.class_names)
+    if all(str(number) == name for number, name in enumerate(names)):
+        names = list(range(len(names)))
+    return {
+        "labels": [names[answer] for answer in answers],
+        "probabilities": shares(model, outputs),
+        "classes": names,
+    }
+
+
+def show_predictions(model: Model, files: list[str], outputs: Array, answers: Array) -> None:
+    """One row per sample: what it is, how sure that is, and what comes next."""
+    several = len(set(files)) < len(files)
+    counted: dict[str, int] = {}
+    rows = []
+    probabilities = None if model.is_regression else shares(model, outputs)
+    for k, file in enumerate(files):
+        number = counted[file] = counted.get(file, -1) + 1
+        name = shortened(file, 32) + (f" [{number}]" if several else "")
+        if probabilities is None:
+            rows.append((name, *(f"{value:.6g}" for value in outputs[k])))
+            continue
+        row = probabilities[k].copy()
+        answer = int(answers[k])
+        certainty, row[answer] = row[answer], -1.0
+        next_best = int(row.argmax())
+        label, second = (printable(model.class_names[n], 20) for n in (answer, next_best))
+        rows.append((name, label, percent(certainty), f"{second} ({percent(max(row[next_best], 0.0))})"))
+    if probabilities is None:
+        table(("file", *(f"value {k + 1}" if outputs.shape[1] > 1 else "value" for k in range(outputs.shape[1]))), rows)
+    else:
+        table(("file", "label", "probability", "next"), rows, left=(0, 1, 3))
+
+
+def dataset_rows() -> list[dict[str, Any]]:
+    """The named datasets, and where they are."""
+    from .data.folders import download_folder, idx_folders
+    from .data.sources import GENERATED, PUBLISHED
+
+    drawn = {"name": GENERATED, "title": "built in: digits drawn like handwriting", "licence": "MIT", "bytes": 0}
+    rows: list[dict[str, Any]] = [{**drawn, "place": "drawn on first use"}]
+    for item in PUBLISHED.values():
+        folder = download_folder(item.name)
+        try:
+            found = idx_folders(item.name)
+        except DataError:
+            found = None
+        place: str | None = None
+        if found and all(found):
+            place = str(Path(str(found[0])).parent)
+        elif all((folder / pin.name).is_file() for pin in item.files):
+            place = str(folder)
+        rows.append(
+            {
+                "name": item.name,
+                "title": item.title,
+                "licence": item.licence,
+                "bytes": sum(pin.size for pin in item.files),
+                "place": place,
+            }
+        )
+    return rows
+
+
+def show_datasets(rows: list[dict[str, Any]]) -> None:
+    """The named datasets as a table."""
+    shown = []
+    for row in rows:
+        title, weight = row["title"].split(": ")[-1].split(" (")[0], size(row["bytes"]) if row["bytes"] else "-"
+        shown.append((row["name"], title, weight, printable(row["place"] or "not here yet", 100)))
+    table(("name", "what", "size", "where"), shown, left=(0, 1, 3))
+
+
+def verify_files(what: str | None) -> list[dict[str, str]]:
+    """The state of the files of a dataset (a name), of all of them (None), or of those at a path.
+
+    Returns
+    -------
+    list of dict
+        name, file, status (ok, damaged, unknown, missing) and detail of each file
+    """
+    from .data.download import verify
+    from .data.sources import GENERATED, NAMES, PUBLISHED
+
+    if what == GENERATED:
+        raise UsageError(
+            f"{GENERATED} is drawn on this machine and has no files to verify; names are {', '.join(PUBLISHED)}"
+        )
+    if what is None or what in NAMES:
+        names = list(PUBLISHED) if what is None else [what]
+        return [
+            {"name": name, "file": record.path or record.name, "status": record.status, "detail": record.detail}
+            for name in names
+            for record in verify(name)
+        ]
+    path = Path(what)
+    if not path.exists():
+        raise DataError(f"{what} does not exist, and is no name of a dataset ({', '.join(NAMES)})")
+    if path.is_file():
+        return [_checked(path)]
+    files = sorted(file for file in (*path.glob("*"), *path.glob("*/*"), *path.glob("*/raw/*")) if _is_data(file))
+    if not files:
+        raise DataError(f"{what} holds no dataset files (IDX, .npz, .csv)")
+    rows = [_checked(file) for file in files]
+    for row in rows:  # a stranger among the files of a published set is a damaged member of it
+        folder = Path(row["file"]).parent
+        kin = {other["name"] for other in rows if other["status"] == "ok" and Path(other["file"]).parent == folder}
+        if row["status"] == "unknown" and len(kin) == 1 and row["file"].endswith(".gz"):
+            row.update(name=kin.pop(), status="damaged", detail="differs from the published file")
+    return rows
+
+
+def _is_data(file: Path) -> bool:
+    return file.is_file() and ("ubyte" in file.name or file.suffix in (".npz", ".csv"))
+
+
+def _checked(path: Path) -> dict[str, str]:
+    """One file: ok where its checksum is a published one, unknown where it can be read, else damaged."""
+    import hashlib
+
+    from .data.idx import read_idx
+    from .data.sources import PUBLISHED
+    from .files import open_regular
+
+    with open_regular(path) as file:
+        digest = hashlib.file_digest(cast(Any, file), "sha256").hexdigest()
+    row = {"name": "", "file": str(path), "status": "unknown", "detail": "readable; not a published file"}
+    for item in PUBLISHED.values():
+        if any(pin.sha256 == digest for pin in item.files):
+            return {**row, "name": item.name, "status": "ok", "detail": f"sha256 {digest}"}
+    try:
+        if "ubyte" in path.name:
+            read_idx(path)
+        else:
+            from .data import load_dataset
+
+            load_dataset(path)
+    except FastbpError as error:
+        row.update(status="damaged", detail=str(error))
+    return row
+
+
+def show_files(rows: list[dict[str, str]]) -> None:
+    """The state of files as a table."""
+    shown = []
+    for row in rows:
+        detail = "" if row["status"] == "ok" else printable(row["detail"], 160)
+        shown.append((row["status"], row["name"], printable(row["file"], 100), detail))
+    table(("status", "name", "file", "detail"), shown, left=(0, 1, 2, 3))
+
+
+def sample_rows(dataset: Dataset, count: int, seed: int) -> NDArray[Any]:
+    """The numbers of `count` training samples, drawn by `seed`."""
+    from .streams import permutation, stream_key
+
+    return permutation(stream_key(seed, "shuffle"), len(dataset.x_train))[:count]
+
+
+def show_samples(dataset: Dataset, chosen: Array) -> None:
+    """Images as pictures, everything else as a table."""
+    import numpy as np
+
+    x, y = dataset.x_train[chosen], dataset.y_train[chosen]
+    if dataset.is_regression:
+        targets = [", ".join(f"{value:.6g}" for value in row) for row in y]
+    else:
+        targets = [printable(dataset.class_names[number], 24) for number in y]
+    if dataset.image_shape is not None:
+        if x.dtype != np.uint8:
+            low, high = float(x.min()), float(x.max())
+            x = ((x - low) * (255 / (high - low or 1.0))).astype(np.uint8)
+        for line in draw_images(x.reshape(-1, *dataset.image_shape), targets):
+            echo(line)
+        return
+    names = dataset.feature_names or tuple(f"x{k}" for k in range(dataset.n_features))
+    more = ("...",) if len(names) > MOST_COLUMNS else ()
+    headers = (*(printable(name, 16) for name in names[:MOST_COLUMNS]), *more, "target")
+    rows = [
+        (*(f"{value:.6g}" for value in row[:MOST_COLUMNS]), *more, target)
+        for row, target in zip(x, targets, strict=True)
+    ]
+    for line in aligned(headers, rows, left=()):
+        echo(line)
+
+
+def machine_facts() -> dict[str, Any]:
+    """Versions, the processor, and where things are kept."""
+    from .files import cache_directory
+
+    try:
+        cache: str = str(cache_directory())
+    except FastbpError as error:
+        cache = str(error)
+    machine: dict[str, Any] = {}
+    try:
+        from .kernels.jit import machine as probe
+
+        machine = probe()
+    except ImportError as error:
+        machine = {"numba": f"cannot be imported: {error}"}
+    bits = machine.get("vector_bits")
+    return {
+        "fastbp": __version__,
+        "python": f"{platform.python_version()} ({sys.implementation.name})",
+        "numpy": _version("numpy"),
+        "numba": machine.get("numba") or _version("numba"),
+        "llvmlite": machine.get("llvmlite") or _version("llvmlite"),
+        "system": platform.platform(),
+        "cpu": " ".join(filter(None, (_processor(), f"({machine['cpu']})" if "cpu" in machine else None))),
+        "vector_bits": bits,
+        "threads": machine.get("threads") or os.cpu_count(),
+        "gpu": "none: this version trains on the CPU",
+        "cache": cache,
+        "data": os.environ.get("FASTBP_DATA") or None,
+    }
+
+
+def _processor() -> str:
+    """What the processor calls itself."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, "") or platform.processor() or platform.machine()
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def model_facts(path: str) -> dict[str, Any]:
+    """What a model file holds."""
+    from .model import load
+
+    model = load(path)
+    network = model.network
+    inputs = model.inputs
+    scaling = "per feature" if inputs.n_features is not None else f"(x - {inputs.shift:.6g}) * {inputs.scale:.6g}"
+    return {
+        "file": path,
+        "bytes": os.path.getsize(path),
+        "network": str(network),
+        "activations": list(network.activations),
+        "cost": network.cost,
+        "parameters": network.n_parameters,
+        "dtype": model.parameters.dtype.name,
+        "inputs": scaling,
+        "image_shape": None if model.image_shape is None else list(model.image_shape),
+        "classes": list(model.class_names) or None,
+        "data": model.data_name or None,
+        "data_sha256": model.data_sha256 or None,
+        "fastbp": model.fastbp_version,
+        "settings": dict(model.config),
+    }
