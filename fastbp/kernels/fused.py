@@ -53,11 +53,11 @@ def run_batches(plan, buffers, samples, rule, order, etas, costs, steps_done):
                 hidden_delta(plan, buffers, layer, n)
             for layer in range(n_layers - 1):
                 gradient_bias(plan, buffers, layer, n)
+                scale = samples.scale if layer == 0 else 1.0
+                together = layer == 0 and samples.sparse and not is_plain(step)
+                gradient(plan, buffers, layer, n, scale, step, at_once and not together)
                 if layer == 0 and samples.sparse:
                     gradient_sparse(plan, buffers, samples, order, start, n, step, at_once)
-                else:
-                    scale = samples.scale if layer == 0 else 1.0
-                    gradient(plan, buffers, layer, n, scale, step, at_once)
         if not at_once:
             descend_all(buffers, step, 0, plan.n_weights, step.decay)
         elif samples.sparse and not is_plain(step):

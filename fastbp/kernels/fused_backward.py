@@ -209,10 +209,15 @@ def gradient_bias(plan, buffers, layer, n):
 
 @inlined
 def gradient(plan, buffers, layer, n, scale, step, at_once):
-    """dW[k, j] += scale * sum_i a[i, k] delta[i, j], eight inputs and one panel at a time; used at once while cached"""
+    """dW[k, j] = scale * sum_i a[i, k] delta[i, j], eight inputs and one panel at a time
+
+    A plain step subtracts it from W at once; other steps follow for each eight rows, while they are in the cache,
+    or at the end of a batch of several blocks.
+    """
     a = buffers.a
-    g = buffers.g
-    scales = fill(a, scale)
+    direct = at_once and is_plain(step)
+    target = buffers.w if direct else buffers.g
+    scales = fill(a, -step.rate * step.mean * scale if direct else scale)
     delta = buffers.delta
     lane = lanes(a)
     stride_in = plan.padded[layer]
@@ -224,15 +229,15 @@ def gradient(plan, buffers, layer, n, scale, step, at_once):
                 a, plan.a_start[layer] + k, 1, stride_in, delta, plan.a_start[layer + 1] + j, stride, n
             )
             at = panel + k * lane
-            store(g, at, fma(s0, scales, load(g, at)))
-            store(g, at + lane, fma(s1, scales, load(g, at + lane)))
-            store(g, at + 2 * lane, fma(s2, scales, load(g, at + 2 * lane)))
-            store(g, at + 3 * lane, fma(s3, scales, load(g, at + 3 * lane)))
-            store(g, at + 4 * lane, fma(s4, scales, load(g, at + 4 * lane)))
-            store(g, at + 5 * lane, fma(s5, scales, load(g, at + 5 * lane)))
-            store(g, at + 6 * lane, fma(s6, scales, load(g, at + 6 * lane)))
-            store(g, at + 7 * lane, fma(s7, scales, load(g, at + 7 * lane)))
-            if at_once:
+            store(target, at, fma(s0, scales, load(target, at)))
+            store(target, at + lane, fma(s1, scales, load(target, at + lane)))
+            store(target, at + 2 * lane, fma(s2, scales, load(target, at + 2 * lane)))
+            store(target, at + 3 * lane, fma(s3, scales, load(target, at + 3 * lane)))
+            store(target, at + 4 * lane, fma(s4, scales, load(target, at + 4 * lane)))
+            store(target, at + 5 * lane, fma(s5, scales, load(target, at + 5 * lane)))
+            store(target, at + 6 * lane, fma(s6, scales, load(target, at + 6 * lane)))
+            store(target, at + 7 * lane, fma(s7, scales, load(target, at + 7 * lane)))
+            if at_once and not direct:
                 descend_all(buffers, step, at, at + ROWS * lane, step.decay)
 
 

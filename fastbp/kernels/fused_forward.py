@@ -14,7 +14,7 @@ import numpy as np
 from .codes import LEAKY_RELU, LEAKY_SLOPE, RELU, SIGMOID, STEP, TANH
 from .jit import inlined
 from .layout import ENTRIES
-from .simd import broadcast, fill, fma, lanes, load, peek, prefetch, store, unpack_bfloat16, where_less
+from .simd import broadcast, fill, fma, lanes, load, load_as, peek, prefetch, store, unpack_bfloat16, where_less
 from .simd_functions import exp
 
 __all__ = ["ROWS", "f", "f_prime", "forward", "products"]
@@ -28,26 +28,30 @@ def forward(plan, buffers, samples, order, start, n):
     """a[l] = f(z[l]) of every hidden layer, and z of the output layer, for n samples"""
     a = buffers.a
     last = plan.sizes.size - 1
+    _gather(plan, a, samples.x, order, start, n)
     for layer in range(last):
+        _net_input(plan, buffers, layer, n, samples.scale if layer == 0 else 1.0)
         if layer == 0 and samples.sparse:
-            _net_input_sparse(plan, buffers, samples, order, start, n)
-        else:
-            if layer == 0:
-                _gather(plan, a, samples.x, order, start, n)
-            scale = samples.scale if layer == 0 else 1.0
-            _net_input(plan, buffers, layer, n, scale)
+            _add_entries(plan, buffers, samples, order, start, n)
         if layer < last - 1:
             _activate(plan, a, layer, n)
 
 
 @inlined
 def _gather(plan, a, x, order, start, n):
-    """Copy samples, as numbers of the network's precision, into the first rows of a"""
-    stride = plan.padded[0]
+    """Copy the dense inputs of samples, as numbers of the network's precision, into the first rows of a"""
+    lane = lanes(a)
+    n_in = plan.sizes[0]
+    whole = n_in // lane * lane
     for i in range(n):
-        sample = order[start + i]
-        for k in range(x.shape[1]):
-            a[plan.a_start[0] + i * stride + k] = x[sample, k]
+        source = order[start + i] * n_in
+        ahead = order[min(start + i + AHEAD, order.size - 1)] * n_in
+        row = plan.a_start[0] + i * plan.padded[0]
+        for k in range(0, whole, lane):
+            prefetch(x, ahead + k)
+            store(a, row + k, load_as(a, x, source + k))
+        for k in range(whole, n_in):
+            a[row + k] = peek(x, source + k)
 
 
 @inlined
@@ -96,8 +100,9 @@ def _net_input(plan, buffers, layer, n, scale):
 
 
 @inlined
-def _net_input_sparse(plan, buffers, samples, order, start, n):
-    """z[i, j] = scale * sum over the nonzero x[i, k] of x[i, k] W[k, j] + b[j]"""
+def _add_entries(plan, buffers, samples, order, start, n):
+    """z[i, j] += scale * sum over the entries x[i, k] of x[i, k] W[k, j]"""
+    a = buffers.a
     w = buffers.w
     entries = samples.entries
     starts = samples.starts
@@ -123,8 +128,8 @@ def _net_input_sparse(plan, buffers, samples, order, start, n):
                 s1 = _add_entry(w, panel, entries, e + 5, s1)
                 s2 = _add_entry(w, panel, entries, e + 6, s2)
                 s3 = _add_entry(w, panel, entries, e + 7, s3)
-            z = fma((s0 + s1) + (s2 + s3), scales, load(w, plan.b_start[0] + j))
-            store(buffers.a, plan.a_start[1] + i * stride + j, z)
+            at = plan.a_start[1] + i * stride + j
+            store(a, at, fma((s0 + s1) + (s2 + s3), scales, load(a, at)))
 
 
 @inlined

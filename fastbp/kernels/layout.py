@@ -9,10 +9,12 @@ All panels of all layers stand in one aligned array `w`, the padded biases behin
 keep their transpose in panels, for the delta recursion, which runs along the other side of W. **Every pad is 0 and
 stays 0**: padded units have activation 0 and delta 0.
 
-**Sparse input.** Most pixels of a drawing are 0 and their rows of W take no part. A sample becomes a list of entries,
-one uint32 each: the high half is the value as a bfloat16 (exact for bytes), the low half the place of the input's row
-in a panel. Lists are padded to a multiple of 8 with zeros that point at 8 different rows behind the last input:
-one row would make each of the 8 updates wait for the one before.
+**Input.** Most pixels of a drawing are 0 and their rows of W need take no part; but those in the middle are lit in most
+drawings. So the inputs are put in a new order: first the often nonzero ones, which stay a dense array, then the others,
+whose nonzero values become a list of entries for each sample. An entry is one uint32: the high half is the value as a
+bfloat16 (exact for bytes), the low half the place of the input's row in a panel. Lists are padded to a multiple of 8
+with zeros that point at 8 different rows behind the last input: one row would make each of the 8 updates wait for the
+one before. Only the first layer's rows of W know of the new order.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ __all__ = [
     "aligned",
     "count_entries",
     "pack",
+    "pack_columns",
     "pack_entries",
     "plan_of",
     "unpack",
@@ -47,12 +50,13 @@ SPARE_ROWS = ENTRIES
 class Plan(NamedTuple):
     """Where everything of one network stands. Layer 0 is the input; weights l lead from layer l to layer l + 1.
 
-    All are int64; `sizes` and the units of `padded` count elements, the `_start`s are offsets into flat arrays.
+    Of the input only its dense part counts as units of layer 0. All are int64; `sizes` and `padded` count elements, the
+    `_start`s are offsets into flat arrays.
     """
 
     sizes: NDArray[Any]  # (n_layers,) units
     padded: NDArray[Any]  # (n_layers,) units rounded up to whole vectors
-    rows: NDArray[Any]  # (n_layers - 1,) rows of a panel of W: input units, rounded up, spare rows for sparse input
+    rows: NDArray[Any]  # (n_layers - 1,) rows of a panel of W: all inputs, rounded up, with spare rows for entries
     w_start: NDArray[Any]  # (n_layers - 1,) first panel in w
     b_start: NDArray[Any]  # (n_layers - 1,) padded bias in w, behind all weights
     wt_start: NDArray[Any]  # (n_layers - 1,) first panel of the transpose in wt; unused for layer 0
@@ -65,15 +69,15 @@ class Plan(NamedTuple):
 
 
 class Samples(NamedTuple):
-    """Data that is trained on or measured; either x or the entries are used."""
+    """Data that is trained on or measured."""
 
-    x: NDArray[Any]  # u1|f4|f8 (n, n_in) dense input; (0, n_in) where the input is sparse
-    entries: NDArray[Any]  # u4 (n_entries,) sparse input, see layout; (1,) where it is dense
+    x: NDArray[Any]  # u1|f4|f8 (n * n_dense,) the dense inputs, sample after sample
+    entries: NDArray[Any]  # u4 (n_entries,) the other inputs
     starts: NDArray[Any]  # i8 (n + 1,) where the entries of each sample start
     y: NDArray[Any]  # i4 (n,) which row of `targets` is the sample's
     targets: NDArray[Any]  # f4|f8 (n_rows * padded outputs,) flat, zeros behind the last output
     scale: float  # network input = x * scale; applied once to the sum, not to every value
-    sparse: bool
+    sparse: bool  # whether there are entries
 
 
 class Buffers(NamedTuple):
@@ -106,12 +110,12 @@ class Rule(NamedTuple):
     update_biases: bool
 
 
-def plan_of(sizes: tuple[int, ...], kinds: list[int], lanes: int, block: int) -> Plan:
+def plan_of(sizes: tuple[int, ...], n_dense: int, kinds: list[int], lanes: int, block: int) -> Plan:
     """Lay out a network of these sizes for vectors of `lanes` elements and blocks of `block` samples."""
-    n = np.array(sizes, dtype=np.int64)
+    n = np.array((n_dense, *sizes[1:]), dtype=np.int64)
     padded = -(-n // lanes) * lanes
     rows = padded[:-1].copy()
-    rows[0] = -(-(n[0] + SPARE_ROWS) // lanes) * lanes
+    rows[0] = -(-(sizes[0] + SPARE_ROWS) // lanes) * lanes
     w_sizes = rows * padded[1:]
     wt_sizes = padded[:-1] * padded[1:]
     wt_sizes[0] = 0
@@ -144,18 +148,21 @@ def aligned(n: int, dtype: Any) -> NDArray[Any]:
     return raw[skip : skip + max(n, 1) * itemsize].view(dtype)
 
 
-def pack(layers: list[tuple[NDArray[Any], NDArray[Any]]], plan: Plan, lanes: int, w: NDArray[Any]) -> None:
-    """Write (W, b) of every layer into the packed array."""
+Layers = list[tuple[NDArray[Any], NDArray[Any]]]
+
+
+def pack(layers: Layers, plan: Plan, inputs: NDArray[Any], lanes: int, w: NDArray[Any]) -> None:
+    """Write (W, b) of every layer into the packed array; row r of the first panels is input inputs[r]."""
     for layer, (W, b) in enumerate(layers):
-        _panels(plan, layer, lanes, w)[:, : W.shape[0]] = _columns(W, lanes)
+        _panels(plan, layer, lanes, w)[:, : W.shape[0]] = _columns(W[inputs] if layer == 0 else W, lanes)
         w[plan.b_start[layer] :][: b.size] = b
 
 
-def unpack(w: NDArray[Any], plan: Plan, lanes: int, layers: list[tuple[NDArray[Any], NDArray[Any]]]) -> None:
+def unpack(w: NDArray[Any], plan: Plan, inputs: NDArray[Any], lanes: int, layers: Layers) -> None:
     """Read (W, b) of every layer back from the packed array."""
     for layer, (W, b) in enumerate(layers):
         columns = _panels(plan, layer, lanes, w)[:, : W.shape[0]].transpose(1, 0, 2)
-        W[...] = columns.reshape(W.shape[0], -1)[:, : W.shape[1]]
+        W[inputs if layer == 0 else slice(None)] = columns.reshape(W.shape[0], -1)[:, : W.shape[1]]
         b[...] = w[plan.b_start[layer] :][: b.size]
 
 
@@ -182,40 +189,53 @@ def _bfloat16_bits(value):
 
 
 @kernel
-def count_entries(x, starts):
-    """starts[i + 1] - starts[i] = nonzero values of sample i, rounded up to a multiple of 8; returns the nonzeros
+def pack_columns(x, columns, dense):
+    """dense[i * n + c] = x[i, columns[c]], with n columns
 
-    x        u1 (n, n_in)   in
-    starts   i8 (n + 1,)    out
+    x         u1 (n_samples, n_in)   in
+    columns   i8 (n,)                in
+    dense     u1 (n_samples * n,)    out
     """
-    total = 0
-    starts[0] = 0
+    at = 0
     for i in range(x.shape[0]):
-        n = 0
-        for k in range(x.shape[1]):
-            n += x[i, k] != 0
-        total += n
-        starts[i + 1] = starts[i] + (n + ENTRIES - 1) // ENTRIES * ENTRIES
-    return total
+        for c in range(columns.size):
+            dense[at] = x[i, columns[c]]
+            at += 1
 
 
 @kernel
-def pack_entries(x, starts, lanes, entries):
-    """entries[starts[i] : starts[i + 1]] = (bfloat16 of x[i, k]) << 16 | k * lanes, for every nonzero x[i, k]
+def count_entries(x, columns, starts):
+    """starts[i + 1] - starts[i] = nonzero values of sample i in these columns, rounded up to a multiple of 8
+
+    x         u1 (n, n_in)     in
+    columns   i8 (n_sparse,)   in
+    starts    i8 (n + 1,)      out
+    """
+    starts[0] = 0
+    for i in range(x.shape[0]):
+        n = 0
+        for c in range(columns.size):
+            n += x[i, columns[c]] != 0
+        starts[i + 1] = starts[i] + (n + ENTRIES - 1) // ENTRIES * ENTRIES
+
+
+@kernel
+def pack_entries(x, columns, first_row, starts, lanes, entries):
+    """entries[starts[i] : starts[i + 1]] = bfloat16 of x[i, columns[c]] and place of row first_row + c, where nonzero
 
     x         u1 (n, n_in)       in
+    columns   i8 (n_sparse,)     in
     starts    i8 (n + 1,)        in
     entries   u4 (starts[n],)    out
     """
-    n_in = x.shape[1]
     for i in range(x.shape[0]):
         at = starts[i]
-        for k in range(n_in):
-            value = x[i, k]
+        for c in range(columns.size):
+            value = x[i, columns[c]]
             if value != 0:
-                entries[at] = _bfloat16_bits(value) << np.uint32(16) | np.uint32(k * lanes)
+                entries[at] = _bfloat16_bits(value) << np.uint32(16) | np.uint32((first_row + c) * lanes)
                 at += 1
-        spare = n_in
+        spare = first_row + columns.size
         while at < starts[i + 1]:
             entries[at] = np.uint32(spare * lanes)
             spare += 1

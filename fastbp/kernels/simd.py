@@ -28,6 +28,7 @@ __all__ = [
     "fma",
     "lanes",
     "load",
+    "load_as",
     "maximum",
     "peek",
     "prefetch",
@@ -192,6 +193,35 @@ def _(typing_context, array, index):
         return builder.load(pointer, align=vector.dtype.bitwidth // 8)
 
     return vector(array, types.intp), generate
+
+
+def load_as(like, array, index):
+    """The vector of elements index, index + 1, ... of an array of any number type, in the dtype of `like`"""
+    n = lanes(like)
+    if not 0 <= index <= array.size - n:
+        raise IndexError(f"vector at {index} of an array of {array.size}")
+    return array[index : index + n].astype(like.dtype)
+
+
+@lowers(load_as)
+def _(typing_context, like, array, index):
+    vector = vector_of(like)
+    if vector is None or not isinstance(array, types.Array):
+        return None
+
+    def generate(context, builder, sig, args):
+        source = ir.VectorType(context.get_data_type(array.dtype), vector.lanes)
+        pointer = builder.bitcast(pointer_to(context, builder, array, args[1], args[2]), source.as_pointer())
+        values = builder.load(pointer, align=max(1, array.dtype.bitwidth // 8))
+        if source == llvm_type(vector):
+            return values
+        if isinstance(array.dtype, types.Integer):
+            convert = builder.sitofp if array.dtype.signed else builder.uitofp
+        else:
+            convert = builder.fpext if array.dtype.bitwidth < vector.dtype.bitwidth else builder.fptrunc
+        return convert(values, llvm_type(vector))
+
+    return vector(like, array, types.intp), generate
 
 
 def store(array, index, vector):

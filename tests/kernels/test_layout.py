@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fastbp.kernels.layout import aligned, count_entries, pack, pack_entries, plan_of, unpack
+from fastbp.kernels.layout import aligned, count_entries, pack, pack_columns, pack_entries, plan_of, unpack
 from fastbp.network import Network
 
 
@@ -14,17 +14,19 @@ from fastbp.network import Network
 def test_weights_come_back(sizes: tuple[int, ...], lanes: int) -> None:
     network = Network(sizes, ("sigmoid",) * (len(sizes) - 1), "squared_error")
     theta = np.arange(1, network.n_parameters + 1, dtype=np.float64)
-    plan = plan_of(sizes, [2] * (len(sizes) - 1), lanes, 8)
+    plan = plan_of(sizes, sizes[0] // 2, [2] * (len(sizes) - 1), lanes, 8)
+    inputs = np.random.default_rng(0).permutation(sizes[0])
     w = aligned(plan.n_w, np.float64)
-    pack(network.layers_of(theta), plan, lanes, w)
+    pack(network.layers_of(theta), plan, inputs, lanes, w)
     assert sorted(w[w != 0]) == list(theta)
     back = np.zeros_like(theta)
-    unpack(w, plan, lanes, network.layers_of(back))
+    unpack(w, plan, inputs, lanes, network.layers_of(back))
     np.testing.assert_array_equal(back, theta)
     # by hand: weight (k, j) stands in panel j // lanes, row k, lane j % lanes
     for layer, (W, _) in enumerate(network.layers_of(theta)):
         for k, j in ((0, 0), (W.shape[0] - 1, W.shape[1] - 1)):
-            place = plan.w_start[layer] + (j // lanes * plan.rows[layer] + k) * lanes + j % lanes
+            row = list(inputs).index(k) if layer == 0 else k
+            place = plan.w_start[layer] + (j // lanes * plan.rows[layer] + row) * lanes + j % lanes
             assert w[place] == W[k, j]
 
 
@@ -38,25 +40,31 @@ def test_arrays_start_on_a_cache_line() -> None:
 
 
 @pytest.mark.parametrize("lanes", [8, 16])
-def test_entries_say_what_the_samples_hold(lanes: int) -> None:
+def test_dense_columns_and_entries_say_what_the_samples_hold(lanes: int) -> None:
     rng = np.random.default_rng(0)
     x = (rng.integers(1, 256, (50, 30)) * (rng.random((50, 30)) < 0.4)).astype(np.uint8)
     x[3], x[4], x[5, :] = 0, 255, np.arange(30)  # none, all, and a row with one 0
+    order = rng.permutation(30)
+    first, others = order[:8], order[8:]
+    dense = np.empty(50 * 8, dtype=np.uint8)
+    pack_columns(x, first, dense)
+    np.testing.assert_array_equal(dense.reshape(50, 8), x[:, first])
     starts = np.zeros(51, dtype=np.int64)
-    assert count_entries(x, starts) == np.count_nonzero(x)
+    count_entries(x, others, starts)
     entries = np.empty(starts[-1], dtype=np.uint32)
-    pack_entries(x, starts, lanes, entries)
-    for i, row in enumerate(x):
+    pack_entries(x, others, 8, starts, lanes, entries)
+    for i, row in enumerate(x[:, others]):
         part = entries[starts[i] : starts[i + 1]]
+        n = np.count_nonzero(row)
         assert len(part) % 8 == 0
-        assert len(part) - np.count_nonzero(row) < 8
+        assert len(part) - n < 8
         values = (part & np.uint32(0xFFFF0000)).view(np.float32)
         places = (part & np.uint32(0xFFFF)).astype(int)
         assert (places % lanes == 0).all()
         decoded = np.zeros(38)
         decoded[places // lanes] = values
-        np.testing.assert_array_equal(decoded[:30], row)
-        pads = places[np.count_nonzero(row) :] // lanes
+        np.testing.assert_array_equal(decoded[8:30], row)
+        pads = places[n:] // lanes
         assert len(set(pads)) == len(pads)
-        assert (values[np.count_nonzero(row) :] == 0).all()
+        assert (values[n:] == 0).all()
         assert set(pads) <= set(range(30, 38))

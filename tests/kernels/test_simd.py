@@ -17,6 +17,7 @@ from fastbp.kernels.simd import (
     fma,
     lanes,
     load,
+    load_as,
     maximum,
     peek,
     prefetch,
@@ -71,6 +72,16 @@ def test_operators(dtype: Any) -> None:
         np.testing.assert_allclose(part, expected, rtol=8 * eps, atol=8 * eps, err_msg=str(k))
     assert compiled[13 * n] == pytest.approx(math.fsum(a), rel=1e-5)
     assert list(compiled[13 * n + 1 : 13 * n + 4]) == [b.max(), x[5], n]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("source", [np.uint8, np.int16, np.float32, np.float64])
+def test_load_as_converts(dtype: Any, source: Any) -> None:
+    n = 64 // np.dtype(dtype).itemsize
+    x = np.array([0, 1, 127, 128, 200, 255, 3, 4] * 5).astype(source)
+    out = np.empty(n, dtype)
+    njit(lambda x, out: store(out, 0, load_as(out, x, 3)))(x, out)
+    assert list(out) == list(x[3 : 3 + n]) == list(load_as(out, x, 3))
 
 
 @njit

@@ -1,0 +1,375 @@
+"""The compile cache, seen from outside: processes that find, miss, damage, share or cannot have it."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import pkgutil
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numba.core.caching import NullCache
+from numba.core.dispatcher import Dispatcher
+
+import fastbp.kernels
+from fastbp.kernels import Settings, Split, fused, jit, layout, open_engine
+from fastbp.network import Network
+
+PACKAGE = Path(fastbp.kernels.__file__).parents[1]
+
+# A Fisher-Yates shuffle of 0..9 with key 7, worked out with Python's integers
+SHUFFLED = [5, 0, 6, 9, 7, 8, 3, 2, 1, 4]
+
+PRELUDE = """if True:
+    import json, os, sys
+    from pathlib import Path
+    import numpy as np
+    from fastbp.kernels import jit, order
+
+    def fresh():
+        "The kernel as a new process meets it: nothing compiled, nothing loaded."
+        return jit.kernel(order.shuffle.py_func)
+
+    def shuffled(kernel):
+        numbers = np.empty(10, np.uint32)
+        kernel(numbers, np.uint64(7))
+        return numbers.tolist()
+
+    def hits(kernel):
+        return sum(kernel.stats.cache_hits.values())
+
+    def answer(**values):
+        print(json.dumps(values))
+
+    def files():
+        root = Path(os.environ["FASTBP_CACHE_DIR"])
+        return sorted(path for path in root.rglob("*") if path.is_file())
+"""
+
+SHUFFLE = """
+    kernel = fresh()
+    known = jit.is_cached(kernel)
+    answer(order=shuffled(kernel), hits=hits(kernel), known=known, folder=kernel.stats.cache_path)
+"""
+
+
+def start(program: str, cache: Path | None, package: Path = PACKAGE, **settings: str) -> subprocess.Popen[str]:
+    """A new process with a compile cache of its own."""
+    environment = {name: text for name, text in os.environ.items() if name != "FASTBP_CACHE_DIR"}
+    if cache is not None:
+        environment["FASTBP_CACHE_DIR"] = str(cache)
+    environment |= {"PYTHONPATH": os.pathsep.join([str(package.parent), *sys.path]), **settings}
+    command = [sys.executable, "-P", "-W", "error", "-c", PRELUDE + program]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process: subprocess.Popen[str]) -> Any:
+    """What the program answered."""
+    output, errors = process.communicate(timeout=120)
+    assert (process.returncode, errors) == (0, "")
+    return json.loads(output)
+
+
+def run(program: str, cache: Path | None, package: Path = PACKAGE, **settings: str) -> Any:
+    return finish(start(program, cache, package, **settings))
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory):
+    """A cache directory with the machine code of one kernel."""
+    folder = tmp_path_factory.mktemp("filled")
+    assert run(SHUFFLE, folder) == {
+        "order": SHUFFLED,
+        "hits": 0,
+        "known": False,
+        "folder": str(next((folder / "kernels").iterdir())),
+    }
+    return folder
+
+
+@pytest.fixture
+def copied(filled, tmp_path):
+    """The same, for one test to spoil."""
+    return Path(shutil.copytree(filled, tmp_path / "cache"))
+
+
+# --- found and missed -------------------------------------------------------------------------------------------------
+
+
+def test_a_second_process_finds_the_machine_code(filled):
+    again = run(SHUFFLE, filled)
+    assert (again["order"], again["hits"], again["known"]) == (SHUFFLED, 1, True)
+
+
+def test_files_and_folders_are_private_and_nothing_else_is_left(filled):
+    (folder,) = (filled / "kernels").iterdir()
+    assert folder.stat().st_mode & 0o777 == 0o700
+    (file,) = (path for path in filled.rglob("*") if path.is_file())
+    assert (file.parent, file.suffix) == (folder, ".kernel")
+
+
+@pytest.mark.parametrize(
+    ("file", "before", "after", "program", "results"),
+    [
+        (
+            "kernels/scalars.py",
+            "return a * (one - a)",
+            "return a * (one - a) * constant(2, a)",
+            """
+    from fastbp.kernels import stages
+    a, y, delta = np.full((1, 1), 0.25), np.zeros((1, 1)), np.zeros((1, 1))
+    stages.output_delta(a, y, 2, 0, delta)  # sigmoid, squared error
+    answer(result=delta.item(), hits=hits(stages.output_delta))
+            """,
+            [0.25 * 0.25 * 0.75, 2 * 0.25 * 0.25 * 0.75],
+        ),
+        (
+            "streams.py",
+            "GOLDEN = 0x9E3779B97F4A7C15",
+            "GOLDEN = 0x0  # ",
+            "    kernel = fresh(); answer(result=shuffled(kernel), hits=hits(kernel))",
+            [SHUFFLED, [1, 2, 3, 4, 5, 6, 7, 8, 9, 0]],
+        ),
+    ],
+    ids=["helper of a stage", "constant outside of the kernels"],
+)
+def test_an_edit_in_another_file_is_not_overlooked(file, before, after, program, results, tmp_path):
+    copy = Path(shutil.copytree(PACKAGE, tmp_path / "fastbp", ignore=shutil.ignore_patterns("__pycache__")))
+    cache = tmp_path / "cache"
+    for expected_hits in (0, 1):
+        assert run(program, cache, copy) == {"result": results[0], "hits": expected_hits}
+    source = copy / file
+    text = source.read_text()
+    assert text.count(before) == 1
+    source.write_text(text.replace(before, after))
+    for expected_hits in (0, 1):
+        assert run(program, cache, copy) == {"result": results[1], "hits": expected_hits}
+
+
+def test_processes_that_start_cold_together_all_work(tmp_path):
+    processes = [start(SHUFFLE, tmp_path) for _ in range(3)]
+    assert [finish(process)["order"] for process in processes] == [SHUFFLED] * 3
+    assert [path.suffix for path in tmp_path.rglob("*") if path.is_file()] == [".kernel"]
+    assert run(SHUFFLE, tmp_path)["hits"] == 1
+
+
+# --- damage -----------------------------------------------------------------------------------------------------------
+
+
+def test_sixty_flipped_bits_do_no_harm(copied):
+    program = """
+    (file,) = files()
+    whole = file.read_bytes()
+    rng = np.random.default_rng(1)
+    results = []
+    for bit in [0, 8 * len(whole) - 1, *rng.integers(0, 8 * len(whole), 58).tolist()]:
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        file.write_bytes(damaged)
+        first, second = fresh(), fresh()
+        results.append([shuffled(first), hits(first), shuffled(second), hits(second)])
+    answer(results=results, files=len(files()))
+    """
+    answers = run(program, copied)
+    assert answers["results"] == [[SHUFFLED, 0, SHUFFLED, 1]] * 60  # compiled anew, then found again
+    assert answers["files"] == 1
+
+
+def test_broken_files_are_replaced(copied):
+    program = """
+    import hashlib, pickle
+    (file,) = files()
+    whole = file.read_bytes()
+    sealed = lambda body: body + hashlib.sha256(body).digest()
+    named = lambda body: body + hashlib.sha256(file.name.encode() + body).digest()
+    broken = {
+        "empty": b"", "one byte": b"\\x80", "half": whole[:len(whole) // 2], "no last byte": whole[:-1],
+        "one more byte": whole + b"\\0", "zeros": bytes(len(whole)), "noise": np.random.default_rng(0).bytes(5000),
+        "seal only": hashlib.sha256(b"").digest(), "sealed noise": sealed(b"\\x93noise"),
+        "sealed number": sealed(pickle.dumps(5)), "sealed list": sealed(pickle.dumps([1, 2])),
+        "noise, sealed for this file": named(b"\\x93noise"), "nothing, sealed for this file": named(b""),
+        "number, sealed for this file": named(pickle.dumps(5)),
+        "list, sealed for this file": named(pickle.dumps([[], {}, None])),
+        "text, sealed for this file": named(pickle.dumps("abc")),
+    }
+    results = {}
+    for name, content in broken.items():
+        file.write_bytes(content)
+        first, second = fresh(), fresh()
+        results[name] = [shuffled(first), hits(first), shuffled(second), hits(second)]
+    answer(**results)
+    """
+    results = run(program, copied)
+    assert len(results) == 16
+    for name, result in results.items():
+        assert result == [SHUFFLED, 0, SHUFFLED, 1], name
+
+
+def test_the_file_of_another_kernel_is_not_taken(copied):
+    """Whole and sealed, but under the name of this kernel: machine code for other arguments."""
+    program = """
+    from fastbp.kernels import stages
+    (file,) = files()
+    stages.output_delta(*np.zeros((2, 1, 1)), 2, 0, np.zeros((1, 1)))
+    (other,) = set(files()) - {file}
+    file.write_bytes(other.read_bytes())
+    kernel = fresh()
+    answer(order=shuffled(kernel), hits=hits(kernel))
+    """
+    assert run(program, copied) == {"order": SHUFFLED, "hits": 0}
+
+
+# --- no place to keep it ----------------------------------------------------------------------------------------------
+
+
+def test_without_a_writable_place_kernels_live_in_memory(tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    nowhere = {"order": SHUFFLED, "hits": 0, "known": False, "folder": None}
+    assert run(SHUFFLE, blocked) == nowhere
+    assert run(SHUFFLE, blocked / "below") == nowhere
+    homes = {"HOME": str(blocked), "XDG_CACHE_HOME": str(blocked), "LOCALAPPDATA": str(blocked)}
+    assert run(SHUFFLE, None, **homes) == nowhere
+    assert blocked.read_text() == "not a folder"
+
+
+def test_a_cache_that_vanishes_under_way_does_no_harm(copied):
+    program = """
+    import shutil
+    root = Path(os.environ["FASTBP_CACHE_DIR"])
+    first = fresh()
+    results = [shuffled(first)]
+    shutil.rmtree(root)
+    results.append(shuffled(fresh()))
+    root.write_text("now a file")
+    results.append(shuffled(fresh()))
+    answer(results=results)
+    """
+    assert run(program, copied) == {"results": [SHUFFLED] * 3}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions of POSIX")
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o702])
+def test_a_folder_that_others_may_write_to_is_not_used(copied, mode):
+    (folder,) = (copied / "kernels").iterdir()
+    folder.chmod(mode)
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    assert run(SHUFFLE, copied) == {"order": SHUFFLED, "hits": 0, "known": False, "folder": None}
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give a folder away")
+def test_a_folder_of_somebody_else_is_not_used(copied):
+    (folder,) = (copied / "kernels").iterdir()
+    os.chown(folder, 12345, -1)
+    assert run(SHUFFLE, copied) == {"order": SHUFFLED, "hits": 0, "known": False, "folder": None}
+
+
+# --- what is compiled -------------------------------------------------------------------------------------------------
+
+
+def dispatchers() -> dict[str, Dispatcher]:
+    """Every compiled function of the kernels, by module and name."""
+    found = {}
+    for info in pkgutil.iter_modules(fastbp.kernels.__path__):
+        module = importlib.import_module(f"fastbp.kernels.{info.name}")
+        for name, value in vars(module).items():
+            if isinstance(value, Dispatcher) and value.py_func.__module__ == module.__name__:
+                found[f"{info.name}.{name}"] = value
+    return found
+
+
+def test_all_kernels_use_this_cache_and_no_other():
+    compiled = dispatchers()
+    kept = {name for name, dispatcher in compiled.items() if isinstance(dispatcher._cache, jit.KernelCache)}
+    assert {"stages.forward", "fused.run_batches", "order.shuffle", "layout.pack_entries"} <= kept
+    assert all(isinstance(compiled[name]._cache, NullCache) for name in compiled.keys() - kept)
+
+
+def test_no_kernel_may_fold_away_a_check_for_nan_or_hold_the_gil():
+    for name, dispatcher in dispatchers().items():
+        assert not dispatcher.targetoptions.get("fastmath"), name
+        if isinstance(dispatcher._cache, jit.KernelCache):
+            assert dispatcher.targetoptions["nogil"], name
+
+
+def test_machine_says_what_kernels_are_compiled_for():
+    facts = jit.machine()
+    assert sorted(facts) == ["cpu", "llvmlite", "numba", "threads", "vector_bits"]
+    assert facts["vector_bits"] in (128, 256, 512)
+    assert 1 <= facts["threads"] <= os.cpu_count()
+
+
+def train_a_little(sizes, activations, cost, *, layout="sparse", optimizer=0, dtype="float32", frozen=False, **rule):
+    """Parameters and costs after six batches and an evaluation."""
+    rng = np.random.default_rng(sum(sizes))
+    network = Network(sizes, activations, cost)
+    x = rng.integers(0, 256, (17, sizes[0])).astype(np.uint8)
+    x[rng.random(x.shape) < 0.5] = 0
+    y = rng.integers(0, sizes[-1], 17).astype(np.int32)
+    x.flags.writeable = y.flags.writeable = not frozen
+    split = Split(x, y, np.eye(sizes[-1], dtype=dtype))
+    settings = Settings(optimizer, **{"batch_size": 6, **rule})
+    theta = network.initial_parameters(seed=1, dtype=dtype)
+    engine = open_engine(network, theta, split, split, settings, x_scale=1 / 255, engine="fused", input_layout=layout)
+    n_batches = -(-34 // settings.batch_size)
+    costs = np.empty(n_batches)
+    engine.run(np.tile(np.arange(17, dtype=np.uint32), 2), np.linspace(0.5, 0.1, n_batches), costs)
+    evaluation = engine.evaluate("test")
+    return [*engine.parameters().tolist(), *costs.tolist(), float(evaluation.loss), float(evaluation.accuracy)]
+
+
+VARIETY = [
+    ((3, 4, 2), ("sigmoid", "softmax"), "cross_entropy", {}),
+    ((3, 4, 2), ("sigmoid", "softmax"), "cross_entropy", {"layout": "dense", "decay": 0.01}),
+    ((3, 5, 4, 2), ("tanh", "relu", "sigmoid"), "binary_cross_entropy", {"optimizer": 1}),
+    ((5, 17, 3), ("leaky_relu", "identity"), "squared_error", {"optimizer": 2, "batch_size": 1}),
+    ((2, 4), ("tanh",), "mean_squared_error", {"layout": "dense", "batch_size": 34, "update_biases": False}),
+    ((3, 4, 2), ("sigmoid", "softmax"), "cross_entropy", {"frozen": True}),
+    ((3, 4, 2), ("sigmoid", "softmax"), "cross_entropy", {"frozen": True, "layout": "dense"}),
+]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_one_compilation_serves_every_network_and_setting(dtype):
+    kernels = {
+        "run_batches": fused.run_batches,
+        "evaluate": fused.evaluate,
+        "refresh": fused.refresh,
+        "count_entries": layout.count_entries,
+        "pack_entries": layout.pack_entries,
+    }
+    sizes, activations, cost, rule = VARIETY[0]
+    train_a_little(sizes, activations, cost, dtype=dtype, **rule)
+    before = {name: len(kernel.signatures) for name, kernel in kernels.items()}
+    assert min(before.values()) >= 1
+    for sizes, activations, cost, rule in VARIETY[1:]:
+        train_a_little(sizes, activations, cost, dtype=dtype, **rule)
+        assert {name: len(kernel.signatures) for name, kernel in kernels.items()} == before, (sizes, rule)
+
+
+def test_interpreted_kernels_compute_the_same():
+    """Without Numba's compiler the SIMD type is NumPy on slices: the plain meaning of every operation."""
+    program = f"""
+    import runpy
+    tests = runpy.run_path({str(Path(__file__))!r})
+    results = [
+        tests["train_a_little"](*case[:3], dtype=dtype, **case[3])
+        for dtype in ("float32", "float64") for case in tests["VARIETY"][:5]
+    ]
+    answer(results=results, kind=type(tests["fused"].run_batches).__name__)
+    """
+    interpreted = run(program, None, NUMBA_DISABLE_JIT="1")
+    assert interpreted["kind"] == "function"
+    compiled = [
+        train_a_little(*case[:3], dtype=dtype, **case[3]) for dtype in ("float32", "float64") for case in VARIETY[:5]
+    ]
+    for number, (ours, plain) in enumerate(zip(compiled, interpreted["results"], strict=True)):
+        tolerance = 1e-5 if number < 5 else 1e-12
+        np.testing.assert_allclose(ours, plain, rtol=tolerance, atol=tolerance, err_msg=str(VARIETY[number % 5]))
