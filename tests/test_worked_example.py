@@ -11,6 +11,7 @@ import pytest
 
 from fastbp.kernels import reference, stages
 from fastbp.kernels.codes import SGD, SIGMOID, SQUARED_ERROR
+from fastbp.kernels.cpu import FusedEngine
 from fastbp.kernels.protocol import Settings, Split
 from fastbp.kernels.stepwise import StepwiseEngine
 from fastbp.network import Network
@@ -131,3 +132,22 @@ def test_updating_the_output_layer_first_gives_the_other_published_numbers():
     error, output = descended(stages, 10_000, output_layer_first=True)
     assert error == close(3.508479e-05, rel=1e-6, abs=0)
     assert output == close([0.0159121963, 0.9840657345], abs=1e-9, rel=0)
+
+
+def test_the_fused_engine_reaches_the_same_numbers():
+    split = Split(X, np.zeros(1, np.int32), Y)
+    settings = Settings(SGD, batch_size=1, update_biases=False)
+    engine = FusedEngine(NETWORK, THETA, split, split, settings, classes=False)
+    run = [np.zeros(1, np.uint32), np.full(1, 0.5), np.empty(1)]
+    engine.run(*run)
+    assert engine.evaluate("train").loss == close(0.2910277737, abs=1e-9, rel=0)
+    weights = engine.parameters()
+    assert weights[6:10].reshape(2, 2).T.ravel() == close(
+        [0.3589164797, 0.4086661861, 0.5113012702, 0.5613701211], abs=1e-9, rel=0
+    )
+    assert weights[:4].reshape(2, 2).T.ravel() == close(
+        [0.1497807161, 0.1995614323, 0.2497511436, 0.2995022873], abs=1e-9, rel=0
+    )
+    np.testing.assert_array_equal(weights[[4, 5, 10, 11]], [0.35, 0.35, 0.60, 0.60])
+    engine.run(np.zeros(9999, np.uint32), np.full(9999, 0.5), np.empty(9999))
+    assert engine.evaluate("train").loss == close(3.510187783e-05, rel=1e-9, abs=0)

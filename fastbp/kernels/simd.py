@@ -216,7 +216,7 @@ def _(typing_context, like, array, index):
         if source == llvm_type(vector):
             return values
         if isinstance(array.dtype, types.Integer):
-            convert = builder.sitofp if array.dtype.signed else builder.uitofp
+            convert = builder.sitofp if getattr(array.dtype, "signed", True) else builder.uitofp
         else:
             convert = builder.fpext if array.dtype.bitwidth < vector.dtype.bitwidth else builder.fptrunc
         return convert(values, llvm_type(vector))
