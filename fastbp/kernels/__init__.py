@@ -129,6 +129,7 @@ def open_engine(
     engine: str = "auto",
     device: str = "auto",
     input_layout: str = "auto",
+    shared: dict[Any, Any] | None = None,
 ) -> Engine:
     """Choose an engine and give it the network and the data.
 
@@ -151,6 +152,8 @@ def open_engine(
         auto, cpu, cuda
     input_layout : str
         auto, sparse, dense; only the fused engine has a choice
+    shared : dict, optional
+        engines opened with the same dict and the same arrays share what they make of the samples
 
     Raises
     ------
@@ -164,7 +167,17 @@ def open_engine(
     if engine in ("auto", "fused"):
         from .cpu import FusedEngine
 
-        return FusedEngine(network, theta, train, test, settings, x_scale=x_scale, classes=classes, layout=input_layout)
+        return FusedEngine(
+            network,
+            theta,
+            train,
+            test,
+            settings,
+            x_scale=x_scale,
+            classes=classes,
+            layout=input_layout,
+            shared=shared,
+        )
     if input_layout == "sparse":
         raise UsageError(f"engine {engine} takes dense input only; use engine fused for input_layout sparse")
     from .stepwise import StepwiseEngine
