@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .data import Dataset, load_dataset
     from .errors import DataError, DivergedError, DownloadError, FastbpError, ModelError, UsageError
     from .kernels import forward, gradient, hidden_delta, output_delta, update
+    from .many import train_many
     from .model import Model, load
     from .network import Network
     from .training import Callback, TrainingResult, train
@@ -40,6 +41,7 @@ __all__ = [
     "load_dataset",
     "output_delta",
     "train",
+    "train_many",
     "update",
 ]
 
@@ -48,6 +50,7 @@ _HOMES = {
     "data": ("Dataset", "load_dataset"),
     "errors": ("DataError", "DivergedError", "DownloadError", "FastbpError", "ModelError", "UsageError"),
     "kernels": ("forward", "gradient", "hidden_delta", "output_delta", "update"),
+    "many": ("train_many",),
     "model": ("Model", "load"),
     "network": ("Network",),
     "training": ("Callback", "TrainingResult", "train"),

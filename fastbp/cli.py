@@ -47,6 +47,13 @@ def cli() -> None:
 @data_options
 @setting_options
 @option("--init-from", metavar="MODEL", section="Training", help="begin with the weights of this model file")
+@option("--seeds", metavar="LIST", section="Training", help="train one network per seed, side by side: 0-9 or 1,5,7")
+@option(
+    "--threads",
+    type=click.IntRange(1, 1024),
+    section="Machine",
+    help="networks trained at the same time, with --seeds; by default one per core",
+)
 @option(
     "--save", metavar="PATH", section="Output", default=DEFAULT_MODEL, show_default=True, help="where the model goes"
 )
@@ -73,11 +80,18 @@ def train(ctx: click.Context, /, **options: Any) -> None:
         given = {name for name in chosen if ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT}
         chosen |= {name: value for name, value in network_settings(start).items() if name not in given}
     config = with_option_names(lambda: Config(**chosen))
+    seeds = seeds_for(options)
     with LiveView(options["quiet"]) as view:
         target = "values" if config.cost in SQUARED_COSTS else "auto"
         dataset = read_dataset(options, view, config.seed, target)
         view.data_name = dataset.name
-        result = run_training(dataset, config, start, view, save)
+        if seeds:
+            from .seeds import best_of, train_seeds
+
+            results = with_option_names(lambda: train_seeds(dataset, config, seeds, options["threads"], view))
+            result = best_of(results)
+        else:
+            result = run_training(dataset, config, start, view, save)
     problem = None
     if save is not None:
         try:
@@ -85,14 +99,32 @@ def train(ctx: click.Context, /, **options: Any) -> None:
         except FastbpError as error:
             problem = FastbpError(f"training is done, but the model is not saved: {error}")
     saved = save if problem is None else None
-    if options["as_json"]:
-        print_json({**result.as_dict(), "model": None if saved is None else str(saved)})
+    model = None if saved is None else str(saved)
+    if seeds:
+        from .seeds import seeds_facts, show_seeds
+
+        print_json({**seeds_facts(results), "model": model}) if options["as_json"] else show_seeds(results, saved)
+    elif options["as_json"]:
+        print_json({**result.as_dict(), "model": model})
     else:
         from .report import show_training
 
         show_training(result, saved)
     if problem is not None:
         raise problem
+
+
+def seeds_for(options: dict[str, Any]) -> list[int]:
+    """The seeds of --seeds, none without it; refuses what does not go with them."""
+    if options["seeds"] is None:
+        if options["threads"] is not None:
+            raise UsageError("--threads is for --seeds: one network is trained on one core")
+        return []
+    if options["init_from"]:
+        raise UsageError("--seeds begins with random weights; leave out --init-from")
+    from .many import parse_seeds
+
+    return parse_seeds(options["seeds"])
 
 
 def run_training(dataset: Dataset, config: Config, start: Model | None, view: LiveView, save: Path | None) -> Any:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from .metrics import EpochRecord
+    from .training import TrainingResult
 
 __all__ = ["LiveView"]
 
@@ -48,6 +49,7 @@ class LiveView:
         self._last_text = ""
         self._begun = self._updated = perf_counter()
         self._n_epochs = 0
+        self._has_results = False
         self._waiting: list[str] = []
 
     def __enter__(self) -> LiveView:
@@ -124,6 +126,19 @@ class LiveView:
         self._waiting.append(f"{record.epoch:>7} {cells_text} {record.samples_per_second:>12,.0f}")
         if perf_counter() - self._updated >= BETWEEN_UPDATES or record.epoch >= self._n_epochs:
             self._flush()
+
+    def on_result(self, number: int, result: TrainingResult) -> None:
+        """One of many networks is done."""
+        interrupts.check()
+        if not self._has_results:
+            self._stop()
+            self._has_results = True
+            self._line(f"network   {result.model.network}, {result.engine}")
+            self._line(f"{'seed':>7} {'loss':>9} {'train':>9} {'test':>9} {'seconds':>9}", bold=True)
+        cells = (decimals(result.loss), percent(result.train_accuracy), percent(result.test_accuracy))
+        cells_text = " ".join(f"{cell:>9}" for cell in (*cells, decimals(result.train_seconds)))
+        ended = "" if result.stopped in ("epochs", "stop_below") else f"  {result.stopped}"
+        self._line(f"{result.seed:>7} {cells_text}{ended}")
 
     def _flush(self) -> None:
         """Print the rows that wait."""

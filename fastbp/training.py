@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,7 +105,18 @@ class TrainingResult:
 
 
 class Callback:
-    """What a run tells whoever watches it. Override what you need; every method does nothing here."""
+    """What a run tells whoever watches it. Override what you need; every method does nothing here.
+
+    Examples
+    --------
+    >>> class Rates(Callback):
+    ...     def on_epoch(self, record):
+    ...         print(record.epoch, record.learning_rate)
+    >>> x, y = np.array([[0.0], [1.0]]), np.array([0, 1])
+    >>> result = train((x, y), layers="", epochs=2, learning_rate=0.5, callbacks=[Rates()])
+    1 0.5
+    2 0.25
+    """
 
     def on_phase(self, text: str) -> None:
         """Something that takes seconds begins, such as compiling."""
@@ -178,42 +189,60 @@ def train(
     >>> xor.model.predict(x)
     array([0, 1, 1, 0])
     """
+    config = merged(config or Config(), settings)
+    return Run(dataset_for(data, config), config, network, init_from, tuple(callbacks)).train()
+
+
+def merged(config: Config, settings: Mapping[str, Any]) -> Config:
+    """config with some settings replaced; UsageError for one that does not exist."""
     try:
-        config = dataclasses.replace(config or Config(), **settings)
+        return dataclasses.replace(config, **settings)
     except TypeError as error:
         raise UsageError(f"there is no such setting ({error}); the settings are the fields of fastbp.Config") from None
-    dataset = _dataset(data, config)
-    network = network or network_for(config, dataset)
-    if not network.trainable:
-        raise UsageError("activation step has no gradient and cannot be trained; use sigmoid")
-    if config.learning_rate is None:
-        config = dataclasses.replace(config, learning_rate=learning_rate_for(config, network))
-    return _Run(dataset, config, network, init_from, tuple(callbacks)).train()
 
 
-class _Run:
-    """One run: the engine, what has been recorded so far, and the way from one to the result."""
+class _Prepared(NamedTuple):
+    """Data in the form that engines take."""
+
+    inputs: Scaling
+    targets: Scaling | None
+    train: Split
+    test: Split
+    x_scale: float
+
+
+class Run:
+    """One run: the engine, what has been recorded so far, and the way from one to the result.
+
+    Runs that are given the same dict as `shared` prepare and pack their data once.
+    """
 
     def __init__(
         self,
         data: Dataset,
         config: Config,
-        network: Network,
-        init_from: Model | None,
-        callbacks: tuple[Callback, ...],
+        network: Network | None = None,
+        init_from: Model | None = None,
+        callbacks: tuple[Callback, ...] = (),
+        shared: dict[Any, Any] | None = None,
     ) -> None:
+        network = network or network_for(config, data)
+        if not network.trainable:
+            raise UsageError("activation step has no gradient and cannot be trained; use sigmoid")
         _check_fit(network, data, init_from)
+        config = dataclasses.replace(config, learning_rate=learning_rate_for(config, network))
         self._data, self._config, self._network, self._callbacks = data, config, network, callbacks
         self._n_train = len(data.x_train)
         self._batch_size = min(config.batch_size or self._n_train, self._n_train)
         self._n_batches = -(-self._n_train // self._batch_size)
-        self._inputs = init_from.inputs if init_from else fit_inputs(data.x_train, config.normalize)
-        self._targets: Scaling | None = None
-        if data.is_regression:
-            self._targets = (init_from and init_from.targets) or fit_targets(data.y_train, network.activations[-1])
         if must_compile(config.engine):
             self._tell("on_phase", "compiling kernels, about 5 s, once")
-        self._engine = self._open(init_from)
+        shared = {} if shared is None else shared
+        key = (id(init_from), config.normalize, config.dtype, network.sizes[-1], network.activations[-1])
+        if key not in shared:
+            shared[key] = self._prepare(init_from)
+        self._prepared: _Prepared = shared[key]
+        self._engine = self._open(init_from, shared)
         self._finite = self._engine.parameters()
         self._history: list[EpochRecord] = []
         self._seconds = 0.0
@@ -248,9 +277,9 @@ class _Run:
                 if config.stop_below is not None and loss < config.stop_below:
                     stopped = "stop_below"
                     break
+            return self._result(stopped)
         except KeyboardInterrupt:
             raise Interrupted(self._result("interrupted")) from None
-        return self._result(stopped)
 
     def _run_epoch(
         self, epoch: int, order: NDArray[np.uint32], etas: NDArray[np.float64]
@@ -303,25 +332,41 @@ class _Run:
         batch = (epoch - 1) * self._n_batches + np.arange(self._n_batches)
         return config.learning_rate * (1.0 - batch / (config.epochs * self._n_batches))
 
-    def _open(self, init_from: Model | None) -> Engine:
-        """Bring data and weights to the form that engines take, and open one."""
-        data, config, network = self._data, self._config, self._network
-        dtype = config.dtype
+    def _prepare(self, init_from: Model | None) -> _Prepared:
+        """Scale what must be scaled; bytes stay bytes where one factor is all, and the kernel scales its sums."""
+        data, network, dtype = self._data, self._network, self._config.dtype
+        inputs = init_from.inputs if init_from else fit_inputs(data.x_train, self._config.normalize)
+        targets = None
+        if data.is_regression:
+            targets = (init_from and init_from.targets) or fit_targets(data.y_train, network.activations[-1])
+        x_train, x_test, x_scale = data.x_train, data.x_test, 1.0
+        if x_train.dtype == np.uint8 == x_test.dtype and isinstance(inputs.scale, float) and inputs.shift == 0.0:
+            x_scale = inputs.scale
+        else:
+            x_train, x_test = inputs.apply(x_train, dtype), inputs.apply(x_test, dtype)
+        train, test = (self._split(x, y, targets) for x, y in ((x_train, data.y_train), (x_test, data.y_test)))
+        return _Prepared(inputs, targets, train, test, x_scale)
+
+    def _split(self, x: NDArray[Any], y: NDArray[Any], targets: Scaling | None) -> Split:
+        """Samples with their target rows: one row per class, or one per sample."""
+        network, dtype = self._network, self._config.dtype
+        if targets is not None:
+            return Split(x, np.arange(len(y), dtype=np.int32), targets.apply(y, dtype))
+        codes = code_classes(np.arange(self._data.n_classes), network.sizes[-1], network.activations[-1], dtype)
+        return Split(x, y, codes)
+
+    def _open(self, init_from: Model | None, shared: dict[Any, Any]) -> Engine:
+        """Give an engine the data, the start weights and the rule."""
+        config, network, prepared = self._config, self._network, self._prepared
         if init_from:
-            theta = init_from.parameters.astype(dtype)
+            theta = init_from.parameters.astype(config.dtype)
         else:
-            theta = network.initial_parameters(config.seed, config.init, dtype)
-        x_scale = 1.0
-        x_train, x_test = data.x_train, data.x_test
-        if x_train.dtype == np.uint8 == x_test.dtype and _is_factor(self._inputs):
-            x_scale = float(self._inputs.scale)  # bytes stay bytes; the kernel scales its sums
-        else:
-            x_train, x_test = self._inputs.apply(x_train, dtype), self._inputs.apply(x_test, dtype)
+            theta = network.initial_parameters(config.seed, config.init, config.dtype)
         return open_engine(
             network,
             theta,
-            self._split(x_train, data.y_train),
-            self._split(x_test, data.y_test),
+            prepared.train,
+            prepared.test,
             Settings(
                 optimizer=OPTIMIZER[config.optimizer],
                 batch_size=self._batch_size,
@@ -331,20 +376,13 @@ class _Run:
                 epsilon=config.epsilon,
                 decay=config.weight_decay,
             ),
-            x_scale=x_scale,
-            classes=not data.is_regression,
+            x_scale=prepared.x_scale,
+            classes=not self._data.is_regression,
             engine=config.engine,
             device=config.device,
             input_layout=config.input_layout,
+            shared=shared,
         )
-
-    def _split(self, x: NDArray[Any], y: NDArray[Any]) -> Split:
-        """Samples with their target rows: one row per class, or one per sample."""
-        network, dtype = self._network, self._config.dtype
-        if self._targets is not None:
-            return Split(x, np.arange(len(y), dtype=np.int32), self._targets.apply(y, dtype))
-        codes = code_classes(np.arange(self._data.n_classes), network.sizes[-1], network.activations[-1], dtype)
-        return Split(x, y, codes)
 
     def _plan(self) -> Plan:
         """What callbacks are told at the start."""
@@ -367,8 +405,8 @@ class _Run:
             model=Model(
                 network=self._network,
                 parameters=engine.parameters(),
-                inputs=self._inputs,
-                targets=self._targets,
+                inputs=self._prepared.inputs,
+                targets=self._prepared.targets,
                 class_names=data.class_names,
                 image_shape=data.image_shape,
                 config=config.as_dict(),
@@ -393,7 +431,7 @@ class _Run:
             getattr(callback, event)(*what)
 
 
-def _dataset(data: Any, config: Config) -> Dataset:
+def dataset_for(data: Any, config: Config) -> Dataset:
     """The Dataset that a caller means."""
     if isinstance(data, Dataset):
         return data
@@ -404,11 +442,6 @@ def _dataset(data: Any, config: Config) -> Dataset:
             )
         return Dataset.from_arrays(*data)
     return load_dataset(data, target="values" if config.cost in SQUARED_COSTS else "auto", seed=config.seed)
-
-
-def _is_factor(scaling: Scaling) -> bool:
-    """True where a scaling is nothing but one factor."""
-    return isinstance(scaling.scale, float) and scaling.shift == 0.0
 
 
 def _check_fit(network: Network, data: Dataset, init_from: Model | None) -> None:

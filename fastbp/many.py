@@ -1,0 +1,167 @@
+"""Many networks side by side: different seeds, rates, sizes or settings, one copy of the data, all cores.
+
+Each network is trained by the same compiled kernels as in `train`, on a thread of its own that does not hold Python's
+lock, and its result is bit for bit the one that `train` gives alone. Settings come in, results go out in their order.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from threading import Event, Lock
+from typing import Any
+
+from .config import Config
+from .data import Dataset
+from .errors import DivergedError, UsageError
+from .training import Callback, Run, TrainingResult, dataset_for, merged
+
+__all__ = ["parse_seeds", "train_many"]
+
+MOST_RUNS = 100_000
+
+
+def train_many(
+    settings: Iterable[Mapping[str, Any] | Config],
+    data: Dataset | str | os.PathLike[str] | tuple[Any, ...] = "digits",
+    *,
+    threads: int | None = None,
+    on_result: Callable[[int, TrainingResult], None] | None = None,
+    callbacks: Iterable[Callback] = (),
+) -> list[TrainingResult]:
+    """Train one network for each entry of `settings`, on all cores.
+
+    Parameters
+    ----------
+    settings : iterable of dict or Config
+        a dict holds the settings that differ from `Config`'s defaults, such as ``{"seed": 3, "learning_rate": 0.5}``;
+        accuracy is measured at the end unless it says ``"evaluate": "each"``
+    data : as in `train`
+        the same for all
+    threads : int, optional
+        networks trained at the same time; by default one per core that this process may use
+    on_result : callable, optional
+        called as on_result(number, result) in this thread whenever a network is done
+    callbacks : iterable of Callback
+        they hear of phases, such as compiling, and nothing else
+
+    Returns
+    -------
+    list of TrainingResult
+        in the order of `settings`. A network that diverged has ``stopped == "diverged"`` and its last finite weights
+
+    Raises
+    ------
+    UsageError
+        no settings, or one that makes no sense: before anything is trained
+    KeyboardInterrupt
+        Ctrl-C: all networks stop within about 50 ms
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.array([[0.0, 0], [0, 1], [1, 0], [1, 1]])
+    >>> xor = {"layers": "4", "epochs": 500, "optimizer": "adam", "learning_rate": 0.1}
+    >>> results = train_many([{**xor, "seed": seed} for seed in range(3)], (x, np.array([0, 1, 1, 0])))
+    >>> [result.seed for result in results]
+    [0, 1, 2]
+    """
+    base = Config(evaluate="end")
+    configs = [entry if isinstance(entry, Config) else merged(base, entry) for entry in settings]
+    if not 1 <= len(configs) <= MOST_RUNS:
+        raise UsageError(f"settings must describe 1 to {MOST_RUNS} networks, got {len(configs)}")
+    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
+        raise UsageError(f"threads must be at least 1, got {threads!r}")
+    dataset = dataset_for(data, configs[0])
+    watchers, stop, opening = tuple(callbacks), Event(), Lock()
+    shared: dict[Any, Any] = {}
+    # the first run compiles what must be compiled, and refuses here what does not fit the data
+    first = Run(dataset, configs[0], callbacks=(*map(_PhasesOnly, watchers), _Stop(stop)), shared=shared)
+
+    def job(number: int) -> TrainingResult:
+        with opening:  # packing the data once, not once per thread
+            if stop.is_set():
+                raise KeyboardInterrupt
+            run = Run(dataset, configs[number], callbacks=(_Stop(stop),), shared=shared) if number else first
+        try:
+            return run.train()
+        except DivergedError as error:
+            result = error.result
+            assert isinstance(result, TrainingResult)
+            return result
+
+    with ThreadPoolExecutor(min(threads or usable_cores(), len(configs))) as pool:
+        futures = {pool.submit(job, number): number for number in range(len(configs))}
+        try:
+            return _collect(futures, on_result)
+        except BaseException:
+            stop.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def parse_seeds(text: str) -> list[int]:
+    """The seeds in a text such as ``0-9`` or ``1,5,7-8``.
+
+    Raises
+    ------
+    UsageError
+        anything else, or more than 100,000 seeds
+
+    Examples
+    --------
+    >>> parse_seeds("1,5,7-9")
+    [1, 5, 7, 8, 9]
+    """
+    seeds: list[int] = []
+    for part in text.split(","):
+        low, dash, high = part.strip().partition("-")
+        ends = (low, high if dash else low)
+        if not all(end.isascii() and end.isdigit() and len(end) < 19 for end in ends) or int(ends[0]) > int(ends[1]):
+            raise UsageError(f"seeds must be numbers and ranges, such as 0-9 or 1,5,7, got {text!r}")
+        if int(ends[1]) - int(ends[0]) >= MOST_RUNS:
+            raise UsageError(f"seeds must be at most {MOST_RUNS}, got {text!r}")
+        seeds.extend(range(int(ends[0]), int(ends[1]) + 1))
+    return seeds
+
+
+def _collect(
+    futures: dict[Future[TrainingResult], int], on_result: Callable[[int, TrainingResult], None] | None
+) -> list[TrainingResult]:
+    """Wait for all runs, telling of each when it is done; short waits, so that Ctrl-C is heard everywhere."""
+    results: dict[int, TrainingResult] = {}
+    pending = set(futures)
+    while pending:
+        done, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
+        for future in sorted(done, key=futures.__getitem__):
+            results[futures[future]] = future.result()
+            if on_result is not None:
+                on_result(futures[future], future.result())
+    return [results[number] for number in range(len(futures))]
+
+
+class _Stop(Callback):
+    """Ends a run, between two chunks of batches, when the event is set."""
+
+    def __init__(self, event: Event) -> None:
+        self._event = event
+
+    def on_batches(self, epoch: int, done: int, total: int, loss: float) -> None:
+        if self._event.is_set():
+            raise KeyboardInterrupt
+
+
+class _PhasesOnly(Callback):
+    """Passes on phases."""
+
+    def __init__(self, callback: Callback) -> None:
+        self._callback = callback
+
+    def on_phase(self, text: str) -> None:
+        self._callback.on_phase(text)
