@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .callbacks import Callback
     from .config import Config
     from .data import Dataset, load_dataset
     from .errors import DataError, DivergedError, DownloadError, FastbpError, ModelError, UsageError
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from .many import train_many
     from .model import Model, load
     from .network import Network
-    from .training import Callback, TrainingResult, train
+    from .result import TrainingResult
+    from .training import train
 
 __version__ = "0.1.0"
 
@@ -46,6 +48,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "callbacks": ("Callback",),
     "config": ("Config",),
     "data": ("Dataset", "load_dataset"),
     "errors": ("DataError", "DivergedError", "DownloadError", "FastbpError", "ModelError", "UsageError"),
@@ -53,7 +56,8 @@ _HOMES = {
     "many": ("train_many",),
     "model": ("Model", "load"),
     "network": ("Network",),
-    "training": ("Callback", "TrainingResult", "train"),
+    "result": ("TrainingResult",),
+    "training": ("train",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -35,7 +35,7 @@ class ModelError(FastbpError, ValueError):
 class DivergedError(FastbpError, ArithmeticError):
     """Training reached NaN or infinity. Exit code 5.
 
-    ``result`` is the `fastbp.training.TrainingResult` of the last finite weights.
+    ``result`` is the `fastbp.result.TrainingResult` of the last finite weights.
     """
 
     exit_code = 5

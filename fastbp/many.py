@@ -12,10 +12,12 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from threading import Event, Lock
 from typing import Any
 
+from .callbacks import Callback
 from .config import Config
 from .data import Dataset
 from .errors import DivergedError, UsageError
-from .training import Callback, Run, TrainingResult, dataset_for, merged
+from .result import TrainingResult
+from .training import Run, dataset_for, merged
 
 __all__ = ["parse_seeds", "train_many"]
 

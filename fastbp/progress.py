@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from .metrics import EpochRecord
-    from .training import TrainingResult
+    from .result import TrainingResult
 
 __all__ = ["LiveView"]
 
@@ -29,7 +29,7 @@ BEFORE_BAR = 0.3  # a run that is over sooner needs no bar, and rich takes 0.1 s
 class LiveView:
     """What a person sees on stderr while data is loaded and a network trains.
 
-    It has the methods of `fastbp.training.Callback`, and `on_progress` for `load_dataset`. Use it in a `with`
+    It has the methods of `fastbp.callbacks.Callback`, and `on_progress` for `load_dataset`. Use it in a `with`
     statement: the bar is gone afterwards.
 
     Parameters

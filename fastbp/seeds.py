@@ -16,7 +16,7 @@ from .errors import DivergedError
 
 if TYPE_CHECKING:
     from .data import Dataset
-    from .training import TrainingResult
+    from .result import TrainingResult
 
 __all__ = ["best_of", "seeds_facts", "show_seeds", "train_seeds"]
 

@@ -11,13 +11,13 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .callbacks import Callback, Plan
 from .config import SQUARED_COSTS, Config
 from .data import Dataset, load_dataset
 from .defaults import learning_rate_for, network_for
@@ -27,116 +27,12 @@ from .metrics import EpochRecord
 from .model import Model
 from .network import Network
 from .preprocessing import Scaling, code_classes, fit_inputs, fit_targets
+from .result import Interrupted, TrainingResult
 from .streams import stream_key
 
-__all__ = ["Callback", "Interrupted", "Plan", "TrainingResult", "train"]
+__all__ = ["Run", "dataset_for", "merged", "train"]
 
 CHUNK_SECONDS = 0.05  # a compiled call lasts about this long, so that Ctrl-C and progress are prompt
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a run is about to do, for `Callback.on_start`. Everything that `config` left open is filled in."""
-
-    config: Config
-    network: Network
-    engine: str
-    n_train: int
-    n_test: int
-    n_parameters: int
-    density: float
-
-
-@dataclass(frozen=True)
-class TrainingResult:
-    """What `train` returns.
-
-    Attributes
-    ----------
-    model : Model
-        the trained network, ready to predict and to be saved
-    history : tuple of EpochRecord
-        one per epoch
-    loss : float
-        mean training cost per sample of the final weights, without decay
-    train_accuracy, test_accuracy : float or None
-        shares from 0 to 1 of the final weights; None for target values, or where there are no test samples
-    test_loss : float or None
-    epochs : int
-        epochs that were completed
-    seed : int
-    engine : str
-        what ran, such as ``fused sparse float32``
-    train_seconds, samples_per_second : float
-        without loading, compiling and evaluating
-    stopped : str
-        ``epochs``, ``stop_below``, ``interrupted`` or ``diverged``
-    """
-
-    model: Model
-    history: tuple[EpochRecord, ...]
-    loss: float
-    train_accuracy: float | None
-    test_accuracy: float | None
-    test_loss: float | None
-    epochs: int
-    seed: int
-    engine: str
-    train_seconds: float
-    samples_per_second: float
-    stopped: str
-
-    def as_dict(self) -> dict[str, Any]:
-        """The result and its history as JSON-ready values; the model by its description."""
-        network = self.model.network
-        numbers = {
-            item.name: getattr(self, item.name)
-            for item in dataclasses.fields(self)
-            if item.name not in ("model", "history")
-        }
-        return {
-            **numbers,
-            "network": str(network),
-            "parameters": network.n_parameters,
-            "data": self.model.data_name,
-            "config": dict(self.model.config),
-            "history": [record.as_dict() for record in self.history],
-        }
-
-
-class Callback:
-    """What a run tells whoever watches it. Override what you need; every method does nothing here.
-
-    Examples
-    --------
-    >>> class Rates(Callback):
-    ...     def on_epoch(self, record):
-    ...         print(record.epoch, record.learning_rate)
-    >>> x, y = np.array([[0.0], [1.0]]), np.array([0, 1])
-    >>> result = train((x, y), layers="", epochs=2, learning_rate=0.5, callbacks=[Rates()])
-    1 0.5
-    2 0.25
-    """
-
-    def on_phase(self, text: str) -> None:
-        """Something that takes seconds begins, such as compiling."""
-
-    def on_start(self, plan: Plan) -> None:
-        """Training begins."""
-
-    def on_batches(self, epoch: int, done: int, total: int, loss: float) -> None:
-        """`done` of `total` batches of an epoch are trained, about every 50 ms; `loss` is their mean cost."""
-
-    def on_epoch(self, record: EpochRecord) -> None:
-        """An epoch is over."""
-
-
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C during training. `result` is the TrainingResult of the weights so far."""
-
-    def __init__(self, result: TrainingResult) -> None:
-        super().__init__("training was interrupted")
-        self.result = result
 
 
 def train(

@@ -19,6 +19,7 @@ from click.testing import CliRunner
 
 import fastbp
 from fastbp.__main__ import _explain
+from fastbp.callbacks import Plan
 from fastbp.cli import cli
 from fastbp.config import Config
 from fastbp.data import Dataset
@@ -28,7 +29,7 @@ from fastbp.model import Model, load
 from fastbp.network import Network
 from fastbp.options import option_name
 from fastbp.preprocessing import Scaling
-from fastbp.training import Interrupted, Plan, TrainingResult
+from fastbp.result import Interrupted, TrainingResult
 
 ROOT = Path(__file__).resolve().parent.parent
 PUBLISHED = os.environ.get("FASTBP_DATA")

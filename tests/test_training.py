@@ -10,10 +10,11 @@ import pytest
 
 import fastbp.data.digits
 from fastbp import Config, Dataset, DivergedError, FastbpError, Network, UsageError, train
+from fastbp.callbacks import Callback, Plan
 from fastbp.kernels import CROSS_ENTROPY, SIGMOID, SOFTMAX, forward, gradient, hidden_delta, loss, output_delta, update
 from fastbp.kernels.order import shuffle
+from fastbp.result import Interrupted
 from fastbp.streams import stream_key
-from fastbp.training import Callback, Interrupted, Plan
 
 
 def blobs(n: int = 300, n_features: int = 6, n_classes: int = 3, seed: int = 0) -> Dataset:

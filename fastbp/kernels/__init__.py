@@ -114,7 +114,7 @@ def must_compile(engine: str) -> bool:
         return not all(is_cached(getattr(stages, name)) for name in ("forward", "hidden_delta", "gradient", "update"))
     from . import fused
 
-    return not all(is_cached(function) for function in (fused.run_batches, fused.evaluate, fused.refresh))
+    return not all(is_cached(function) for function in (fused.run_batches, fused.refresh))
 
 
 def open_engine(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from . import fused
 from .codes import ACTIVATION, ADAM, COST, SGD
 from .fused_forward import ROWS
-from .layout import Buffers, Rule, Samples, aligned, pack, plan_of, unpack
+from .layout import Buffers, Rule, aligned, pack, plan_of, unpack
 from .packing import order_inputs, pack_splits
 from .protocol import Evaluation, Settings, Split
 from .simd import VECTOR_BYTES
@@ -101,28 +101,33 @@ class FusedEngine:
         kind = "dense" if n_dense == network.sizes[0] else "mixed" if n_dense else "sparse"
         self.name = f"fused {kind} {self._dtype}"
         self.set_parameters(theta)
-        nothing = np.zeros(0)
-        self.run(np.zeros(0, dtype=np.uint32), nothing, nothing)  # compiled or loaded now, not in the first epoch
-        self._evaluate(self._samples["train"], 0)
+        self.evaluate("train", np.zeros(0, dtype=np.uint32))  # compiled or loaded now, not in the first epoch
 
     def run(self, order: NDArray[np.uint32], etas: NDArray[np.float64], costs: NDArray[np.float64]) -> None:
         """Train on the samples `order`; see `protocol.Engine.run`."""
-        fused.run_batches(
-            self._plan, self._buffers, self._samples["train"], self._rule, order, etas, costs, self._steps
-        )
+        self._run("train", order, etas, costs)
         self._steps += etas.size
 
-    def evaluate(self, split: str) -> Evaluation:
-        """Cost and accuracy of the present parameters; see `protocol.Engine.evaluate`."""
-        return self._evaluate(self._samples[split], self._samples[split].y.size)
-
-    def _evaluate(self, samples: Samples, n: int) -> Evaluation:
-        correct = np.zeros(1, dtype=np.int64)
-        order = np.arange(n, dtype=np.uint32)
-        total = fused.evaluate(self._plan, self._buffers, samples, self._rule, order, correct)
-        if n == 0:
+    def evaluate(self, split: str, order: NDArray[np.uint32] | None = None) -> Evaluation:
+        """Cost and accuracy of the present parameters; see `protocol.Engine.evaluate`. By default on all samples."""
+        if order is None:
+            order = np.arange(self._samples[split].y.size, dtype=np.uint32)
+        size = self._rule.batch_size
+        costs = np.empty(-(-order.size // size))
+        right = self._run(split, order, np.full(costs.size, -1.0), costs)
+        if order.size == 0:
             return Evaluation(float("nan"), None)
-        return Evaluation(total / n, int(correct[0]) / n if self._classes else None)
+        sizes = np.minimum(size, order.size - size * np.arange(costs.size))
+        accuracy = int(right.sum()) / order.size if self._classes else None
+        return Evaluation(float(costs @ sizes) / order.size, accuracy)
+
+    def _run(
+        self, split: str, order: NDArray[np.uint32], etas: NDArray[np.float64], costs: NDArray[np.float64]
+    ) -> NDArray[np.int64]:
+        right = np.empty(etas.size, dtype=np.int64)
+        samples = self._samples[split]
+        fused.run_batches(self._plan, self._buffers, samples, self._rule, order, etas, costs, right, self._steps)
+        return right
 
     def parameters(self) -> NDArray[Any]:
         """A copy of theta, (n_parameters,)."""

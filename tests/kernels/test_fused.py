@@ -270,8 +270,8 @@ def test_read_only_samples_compile_nothing_new() -> None:
     y = rng.integers(0, 2, 60).astype(np.int32)
     x = images(rng, 60, 24)
     engine, _ = both_engines(network, x, y, np.eye(2), "float32", "auto", optimizer=0, batch_size=8)
-    before = [len(f.signatures) for f in (fused.run_batches, fused.evaluate, layout_module.pack_entries)]
+    before = [len(f.signatures) for f in (fused.run_batches, fused.refresh, layout_module.pack_entries)]
     x.setflags(write=False)
     again, _ = both_engines(network, x, y, np.eye(2), "float32", "auto", optimizer=0, batch_size=8)
-    assert before == [len(f.signatures) for f in (fused.run_batches, fused.evaluate, layout_module.pack_entries)]
+    assert before == [len(f.signatures) for f in (fused.run_batches, fused.refresh, layout_module.pack_entries)]
     assert engine.evaluate("train") == again.evaluate("train")

@@ -340,7 +340,6 @@ VARIETY = [
 def test_one_compilation_serves_every_network_and_setting(dtype):
     kernels = {
         "run_batches": fused.run_batches,
-        "evaluate": fused.evaluate,
         "refresh": fused.refresh,
         "count_entries": layout.count_entries,
         "pack_entries": layout.pack_entries,

@@ -1,0 +1,240 @@
+"""What users may rely on, written out: names, signatures, defaults, and examples that run.
+
+A change here is a change for everybody who uses the package: it belongs into the release notes.
+"""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import inspect
+import pkgutil
+import re
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import fastbp
+import fastbp.kernels
+
+ROOT = Path(__file__).parents[1]
+
+ERRORS = {"FastbpError": 1, "UsageError": 2, "DataError": 3, "ModelError": 4, "DivergedError": 5, "DownloadError": 6}
+
+STAGES = {
+    "forward": "(x, W, b, activation, z, a)",
+    "output_delta": "(a, y, activation, cost, delta)",
+    "hidden_delta": "(delta_next, W_next, a, activation, delta)",
+    "gradient": "(a, delta, dW, db)",
+    "update": "(W, b, dW, db, eta, decay, n_samples)",
+}
+
+SIGNATURES = {
+    "Callback": "()",
+    "Dataset": "(name, x_train, y_train, x_test, y_test, class_names=(), image_shape=None, feature_names=())",
+    "Dataset.from_arrays": "(x_train, y_train, x_test=None, y_test=None, *, name='arrays', class_names=(), "
+    "image_shape=None, feature_names=())",
+    "Model.evaluate": "(self, x, y)",
+    "Model.outputs": "(self, x)",
+    "Model.predict": "(self, x)",
+    "Model.save": "(self, path)",
+    "Network": "(sizes, activations, cost)",
+    "Network.initial_parameters": "(self, seed=0, init='glorot', dtype='float32')",
+    "Network.layers_of": "(self, theta)",
+    "TrainingResult.as_dict": "(self)",
+    "load": "(path)",
+    "load_dataset": "(source='digits', *, label=None, target='auto', test_fraction=0.2, seed=0, data_dir=None, "
+    "offline=False, progress=None)",
+    "train": "(data='digits', *, config=None, network=None, init_from=None, callbacks=(), **settings)",
+    "train_many": "(settings, data='digits', *, threads=None, on_result=None, callbacks=())",
+    **STAGES,
+}
+
+DEFAULTS = {
+    "layers": "16-16",
+    "activation": "sigmoid",
+    "output_activation": None,
+    "cost": None,
+    "init": "glorot",
+    "optimizer": "sgd",
+    "learning_rate": None,
+    "momentum": 0.9,
+    "beta_1": 0.9,
+    "beta_2": 0.999,
+    "epsilon": 1e-8,
+    "weight_decay": 0.0,
+    "schedule": "linear",
+    "batch_size": 32,
+    "epochs": 10,
+    "stop_below": None,
+    "shuffle": True,
+    "seed": 0,
+    "normalize": "auto",
+    "dtype": "float32",
+    "device": "auto",
+    "engine": "auto",
+    "input_layout": "auto",
+    "evaluate": "each",
+}
+
+RESULT = [
+    "model",
+    "history",
+    "loss",
+    "train_accuracy",
+    "test_accuracy",
+    "test_loss",
+    "epochs",
+    "seed",
+    "engine",
+    "train_seconds",
+    "samples_per_second",
+    "stopped",
+]
+
+CODES = {
+    "STEP": 0,
+    "IDENTITY": 1,
+    "SIGMOID": 2,
+    "TANH": 3,
+    "RELU": 4,
+    "LEAKY_RELU": 5,
+    "SOFTMAX": 6,
+    "SQUARED_ERROR": 0,
+    "MEAN_SQUARED_ERROR": 1,
+    "BINARY_CROSS_ENTROPY": 2,
+    "CROSS_ENTROPY": 3,
+    "SGD": 0,
+    "MOMENTUM": 1,
+    "ADAM": 2,
+}
+
+MODULES = sorted(
+    info.name for info in pkgutil.walk_packages(fastbp.__path__, "fastbp.") if not info.name.endswith("__main__")
+)
+
+
+def named(path: str) -> Any:
+    value: Any = fastbp
+    for name in path.split("."):
+        value = getattr(value, name)
+    return value
+
+
+def plain(value: Any) -> Any:
+    """The function behind a compiled one."""
+    return getattr(value, "py_func", value)
+
+
+# --- names and signatures ---------------------------------------------------------------------------------------------
+
+
+def test_names_of_the_package():
+    assert sorted(fastbp.__all__) == sorted(
+        ["__version__", "Callback", "Config", "Dataset", "Model", "Network", "TrainingResult"]
+        + ["load", "load_dataset", "train", "train_many", *STAGES, *ERRORS]
+    )
+    assert set(fastbp.__all__) <= set(dir(fastbp))
+    with pytest.raises(AttributeError, match="no attribute 'trian'"):
+        fastbp.trian  # noqa: B018
+
+
+def test_names_of_the_kernels():
+    assert sorted(fastbp.kernels.__all__) == sorted(
+        [*CODES, *STAGES, "OPTIMIZER", "adam_update", "loss", "momentum_update"]
+        + ["Engine", "Evaluation", "Settings", "Split", "must_compile", "open_engine"]
+    )
+    assert {name: getattr(fastbp.kernels, name) for name in CODES} == CODES
+    for name in fastbp.kernels.__all__:
+        assert hasattr(fastbp.kernels, name)
+    for name in STAGES:
+        assert getattr(fastbp.kernels, name) is getattr(fastbp, name)
+    with pytest.raises(AttributeError, match="no attribute 'backward'"):
+        fastbp.kernels.backward  # noqa: B018
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_signatures(name):
+    signature = inspect.signature(plain(named(name)))
+    parameters = [each.replace(annotation=inspect.Parameter.empty) for each in signature.parameters.values()]
+    assert str(inspect.Signature(parameters)) == SIGNATURES[name]
+
+
+def test_settings_and_their_defaults():
+    assert {item.name: item.default for item in fields(fastbp.Config)} == DEFAULTS
+    assert fastbp.Config().as_dict() == DEFAULTS
+    kinds = {each.kind for each in inspect.signature(fastbp.Config).parameters.values()}
+    assert kinds == {inspect.Parameter.KEYWORD_ONLY}
+
+
+def test_what_a_result_holds():
+    assert [item.name for item in fields(fastbp.TrainingResult)] == RESULT
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_errors_and_their_exit_codes(name):
+    error = named(name)
+    assert issubclass(error, fastbp.FastbpError)
+    assert error.exit_code == ERRORS[name]
+    assert str(error("what was got")) == "what was got"
+
+
+def test_usage_errors_are_value_errors():
+    assert issubclass(fastbp.UsageError, ValueError)
+
+
+def test_types_are_published():
+    assert (Path(fastbp.__file__).parent / "py.typed").is_file()
+
+
+# --- documentation ----------------------------------------------------------------------------------------------------
+
+
+def examples_of(module: Any) -> Iterator[doctest.DocTest]:
+    """The examples in a module; doctest itself does not look into compiled functions."""
+    finder = doctest.DocTestFinder(exclude_empty=True)
+    tests = {test.name: test for test in finder.find(module, module.__name__)}
+    for name, value in vars(module).items():
+        function = plain(value)
+        if function is not value and function.__module__ == module.__name__:
+            path = f"{module.__name__}.{name}"
+            tests.update({test.name: test for test in finder.find(function, path, module=module)})
+    yield from (test for test in tests.values() if test.examples)
+
+
+@pytest.mark.parametrize("name", [name for name in SIGNATURES if name.count(".") == 0] + ["Config", "Model"])
+def test_public_names_are_documented_with_an_example(name):
+    text = inspect.getdoc(plain(named(name))) or ""
+    assert text.split("\n")[0]
+    assert ">>> " in text
+
+
+@pytest.mark.parametrize("name", [*ERRORS, "TrainingResult", *(f"kernels.{name}" for name in fastbp.kernels.__all__)])
+def test_the_other_public_names_are_documented(name):
+    value = plain(named(name))
+    if not isinstance(value, int | dict):
+        assert inspect.getdoc(value)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_run(name, tmp_path, monkeypatch, own_cache):
+    monkeypatch.chdir(tmp_path)
+    module = importlib.import_module(name)
+    said: list[str] = []
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    for test in examples_of(module):
+        runner.run(test, out=said.append)
+    assert runner.failures == 0, "".join(said)
+    source = inspect.getsource(module)
+    assert runner.tries == source.count(">>> ") - source.count("# doctest: +SKIP"), (
+        "an example stands where nothing finds it"
+    )
+
+
+def test_the_readme_shows_every_public_name():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    names = [*STAGES, "train", "load", "load_dataset", "Network", "Dataset", "Config", "Callback"]
+    assert [name for name in names if not re.search(rf"\b{name}\b", text)] == []
