@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .jit import inlined, kernel
+from .jit import kernel
 from .simd import VECTOR_BYTES
 
 __all__ = [
@@ -180,12 +180,9 @@ def _columns(W: NDArray[Any], lanes: int) -> NDArray[Any]:
 
 
 # A byte has at most 8 significant bits and a bfloat16 has 8, so each of the 256 values is exact.
-_BFLOAT16 = (np.arange(256, dtype=np.float32).view(np.uint32) >> np.uint32(16)).astype(np.uint32)
-
-
-@inlined
-def _bfloat16_bits(value):
-    return _BFLOAT16[value]
+_BFLOAT16 = np.arange(256, dtype=np.float32).view(np.uint32) & np.uint32(0xFFFF0000)
+_LOW_BITS, _LOW_HALVES, _LOW_BYTE = np.uint64(0x0101010101010101), np.uint64(0x0F0F0F0F0F0F0F0F), np.uint64(0xFF)
+_1, _2, _4, _8, _56 = (np.uint64(shift) for shift in (1, 2, 4, 8, 56))
 
 
 @kernel
@@ -204,38 +201,48 @@ def pack_columns(x, columns, dense):
 
 
 @kernel
-def count_entries(x, columns, starts):
-    """starts[i + 1] - starts[i] = nonzero values of sample i in these columns, rounded up to a multiple of 8
+def count_entries(words, mask, starts):
+    """starts[i + 1] - starts[i] = nonzero bytes of sample i that the mask keeps, rounded up to a multiple of 8
 
-    x         u1 (n, n_in)     in
-    columns   i8 (n_sparse,)   in
-    starts    i8 (n + 1,)      out
+    words    u8 (n, n_in / 8)   in    eight inputs each, the first in the lowest byte
+    mask     u8 (n_in / 8,)     in    0xff for each input that becomes entries
+    starts   i8 (n + 1,)        out
+
+    Eight bytes at a time are as cheap as one: 1.9 ms for MNIST, and 15 byte by byte.
     """
     starts[0] = 0
-    for i in range(x.shape[0]):
-        n = 0
-        for c in range(columns.size):
-            n += x[i, columns[c]] != 0
-        starts[i + 1] = starts[i] + (n + ENTRIES - 1) // ENTRIES * ENTRIES
+    for i in range(words.shape[0]):
+        n = np.uint64(0)
+        for k in range(words.shape[1]):
+            word = words[i, k] & mask[k]
+            word = (word | word >> _4) & _LOW_HALVES  # the lowest bit of each byte becomes 1 where any was
+            word |= word >> _2
+            word |= word >> _1
+            n += ((word & _LOW_BITS) * _LOW_BITS) >> _56  # their sum gathers in the highest byte
+        starts[i + 1] = starts[i] + (np.int64(n) + ENTRIES - 1) // ENTRIES * ENTRIES
 
 
 @kernel
-def pack_entries(x, columns, first_row, starts, lanes, entries):
-    """entries[starts[i] : starts[i + 1]] = bfloat16 of x[i, columns[c]] and place of row first_row + c, where nonzero
+def pack_entries(words, mask, places, first_spare, lanes, starts, entries):
+    """entries[starts[i] : starts[i + 1]] = bfloat16 of the value | places[k], for the nonzero inputs k of sample i
 
-    x         u1 (n, n_in)       in
-    columns   i8 (n_sparse,)     in
-    starts    i8 (n + 1,)        in
-    entries   u4 (starts[n],)    out
+    words     u8 (n, n_in / 8)       in
+    mask      u8 (n_in / 8,)         in
+    places    u4 (n_in,)             in    where the rows of the inputs start in a panel
+    starts    i8 (n + 1,)            in
+    entries   u4 (starts[n] + 1,)    out   the last one is of no use: zeros are written, and then overwritten
     """
-    for i in range(x.shape[0]):
+    for i in range(words.shape[0]):
         at = starts[i]
-        for c in range(columns.size):
-            value = x[i, columns[c]]
-            if value != 0:
-                entries[at] = _bfloat16_bits(value) << np.uint32(16) | np.uint32((first_row + c) * lanes)
-                at += 1
-        spare = first_row + columns.size
+        for k in range(words.shape[1]):
+            word = words[i, k] & mask[k]
+            if word != 0:
+                for byte in range(8):
+                    value = word & _LOW_BYTE
+                    entries[at] = _BFLOAT16[value] | places[8 * k + byte]
+                    at += value != 0
+                    word >>= _8
+        spare = first_spare
         while at < starts[i + 1]:
             entries[at] = np.uint32(spare * lanes)
             spare += 1

@@ -6,6 +6,7 @@ order of summation follows from it, and with it the last bits of every result.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -76,19 +77,39 @@ def pack_splits(
 def _pack(split: Split, x_scale: float, inputs: NDArray[Any], n_dense: int, dtype: Any) -> Samples:
     """The dense inputs, the entries and the padded targets of one split."""
     x, y, targets = split
-    # read-only arrays, such as memory-mapped files, would compile every kernel once more
-    x, y = (array if array.flags.writeable else array.copy() for array in (x, y))
+    n, n_in = x.shape
     lanes = VECTOR_BYTES // np.dtype(dtype).itemsize
-    starts = np.zeros(len(x) + 1, dtype=np.int64)
+    starts = np.zeros(n + 1, dtype=np.int64)
     entries = np.empty(1, dtype=np.uint32)
-    if n_dense == x.shape[1]:
+    if n_dense == n_in:
         dense = x.reshape(-1)
     else:
-        dense = np.empty(len(x) * n_dense, dtype=np.uint8)
-        pack_columns(x, inputs[:n_dense], dense)
-        count_entries(x, inputs[n_dense:], starts)
-        entries = np.empty(max(int(starts[-1]), 1), dtype=np.uint32)
-        pack_entries(x, inputs[n_dense:], n_dense, starts, lanes, entries)
+        dense = np.empty(n * n_dense, dtype=np.uint8)
+        pack_columns(_frozen(x), inputs[:n_dense], dense)
+        mask, places = np.zeros(-(-n_in // 8) * 8, dtype=np.uint8), np.zeros(-(-n_in // 8) * 8, dtype=np.uint32)
+        mask[inputs[n_dense:]] = 0xFF
+        places[inputs] = np.arange(n_in) * lanes
+        words = _words(x)
+        count_entries(words, _words(mask[None])[0], starts)
+        entries = np.empty(int(starts[-1]) + 1, dtype=np.uint32)
+        pack_entries(words, _words(mask[None])[0], places, n_in, lanes, starts, entries)
     padded = np.zeros((len(targets), -(-targets.shape[1] // lanes) * lanes), dtype=dtype)
     padded[:, : targets.shape[1]] = targets
-    return Samples(dense, entries, starts, y, padded.reshape(-1), float(x_scale), n_dense < x.shape[1])
+    return Samples(
+        _frozen(dense), entries, starts, _frozen(y), padded.reshape(-1), float(x_scale), sparse=n_dense < n_in
+    )
+
+
+def _words(x: NDArray[Any]) -> NDArray[Any]:
+    """Rows of bytes as uint64, the first byte of eight in the lowest place."""
+    if x.shape[1] % 8:
+        x = np.pad(x, ((0, 0), (0, -x.shape[1] % 8)))
+    words = x.view(np.uint64)
+    return _frozen(words.byteswap() if sys.byteorder == "big" else words)
+
+
+def _frozen(array: NDArray[Any]) -> NDArray[Any]:
+    """A read-only view. Memory-mapped data is read-only, and Numba would compile each kernel for both kinds."""
+    view = array.view()
+    view.flags.writeable = False
+    return view

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fastbp.kernels.layout import aligned, count_entries, pack, pack_columns, pack_entries, plan_of, unpack
+from fastbp.kernels.layout import aligned, pack, plan_of, unpack
+from fastbp.kernels.packing import _pack
+from fastbp.kernels.protocol import Split
 from fastbp.network import Network
 
 
@@ -46,13 +48,10 @@ def test_dense_columns_and_entries_say_what_the_samples_hold(lanes: int) -> None
     x[3], x[4], x[5, :] = 0, 255, np.arange(30)  # none, all, and a row with one 0
     order = rng.permutation(30)
     first, others = order[:8], order[8:]
-    dense = np.empty(50 * 8, dtype=np.uint8)
-    pack_columns(x, first, dense)
-    np.testing.assert_array_equal(dense.reshape(50, 8), x[:, first])
-    starts = np.zeros(51, dtype=np.int64)
-    count_entries(x, others, starts)
-    entries = np.empty(starts[-1], dtype=np.uint32)
-    pack_entries(x, others, 8, starts, lanes, entries)
+    split = Split(x, np.zeros(50, np.int32), np.eye(1))
+    samples = _pack(split, 1.0, order, 8, np.float32 if lanes == 16 else np.float64)
+    np.testing.assert_array_equal(samples.x.reshape(50, 8), x[:, first])
+    starts, entries = samples.starts, samples.entries
     for i, row in enumerate(x[:, others]):
         part = entries[starts[i] : starts[i + 1]]
         n = np.count_nonzero(row)
