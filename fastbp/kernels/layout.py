@@ -182,7 +182,7 @@ def _columns(W: NDArray[Any], lanes: int) -> NDArray[Any]:
 # A byte has at most 8 significant bits and a bfloat16 has 8, so each of the 256 values is exact.
 _BFLOAT16 = np.arange(256, dtype=np.float32).view(np.uint32) & np.uint32(0xFFFF0000)
 _LOW_BITS, _LOW_HALVES, _LOW_BYTE = np.uint64(0x0101010101010101), np.uint64(0x0F0F0F0F0F0F0F0F), np.uint64(0xFF)
-_1, _2, _4, _8, _56 = (np.uint64(shift) for shift in (1, 2, 4, 8, 56))
+_1, _2, _4, _8, _16, _32 = (np.uint64(shift) for shift in (1, 2, 4, 8, 16, 32))
 
 
 @kernel
@@ -218,7 +218,11 @@ def count_entries(words, mask, starts):
             word = (word | word >> _4) & _LOW_HALVES  # the lowest bit of each byte becomes 1 where any was
             word |= word >> _2
             word |= word >> _1
-            n += ((word & _LOW_BITS) * _LOW_BITS) >> _56  # their sum gathers in the highest byte
+            word &= _LOW_BITS
+            word += word >> _32  # their sum gathers in the lowest byte
+            word += word >> _16
+            word += word >> _8
+            n += word & _LOW_BYTE
         starts[i + 1] = starts[i] + (np.int64(n) + ENTRIES - 1) // ENTRIES * ENTRIES
 
 
