@@ -1,7 +1,7 @@
 """A trainer in NumPy, written as well as NumPy allows: what compiled kernels have to beat.
 
-Sigmoid layers, softmax output, cross-entropy; mini-batch gradient descent, momentum or Adam, in float32; the same numbers as fastbp. What
-made it faster, measured on 784-16-16-10 at batch 32 (one core):
+Sigmoid layers, softmax output, cross-entropy; mini-batch gradient descent, momentum or Adam, in float32; the same
+numbers as fastbp. What made it faster, measured on 784-16-16-10 at batch 32 (one core):
 
     all arrays are made beforehand, every operation works in place or with out=: no temporaries
     arrays are (units, samples), so that sums over units and sigmoids run along contiguous memory, and the bias is
