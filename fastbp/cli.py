@@ -1,6 +1,6 @@
 """The command line: options become a Config, one call does the work, the result is shown.
 
-    fastbp train | eval MODEL | predict MODEL IMAGE... | data list, get, verify, show | info [MODEL]
+    fastbp train | eval MODEL | predict MODEL IMAGE... | data list, get, verify, show | info [MODEL] | warmup | bench
 
 Options that are settings come from the fields of `Config`, with their defaults, limits and help texts. NumPy, Numba
 and rich are imported by the commands that need them, so that `fastbp --help` answers at once. Errors rise, and
@@ -81,6 +81,8 @@ def train(ctx: click.Context, /, **options: Any) -> None:
         chosen |= {name: value for name, value in network_settings(start).items() if name not in given}
     config = with_option_names(lambda: Config(**chosen))
     seeds = seeds_for(options)
+    if config.engine in ("auto", "fused"):  # they do without BLAS, whose threads take 30 of 440 ms to start and to end
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     with LiveView(options["quiet"]) as view:
         target = "values" if config.cost in SQUARED_COSTS else "auto"
         dataset = read_dataset(options, view, config.seed, target)
@@ -375,3 +377,39 @@ def info(model_file: str | None, quiet: bool, as_json: bool) -> None:
 
     found = machine_facts() if model_file is None else model_facts(model_file)
     print_json(found) if as_json else facts(found.items())
+
+
+@cli.command()
+@output_options
+def warmup(quiet: bool, as_json: bool) -> None:
+    """Compile all kernels now, so that no later run has to: for images of machines, and after an upgrade.
+
+    Takes half a minute, and nothing where they are compiled already.
+    """
+    from .console import print_json
+    from .kernels import warm_up
+    from .progress import LiveView
+    from .speed import show_warmth, warmth_facts
+
+    with LiveView(quiet) as view:
+        found = warmth_facts(warm_up(lambda kernel: view.on_phase(f"compiling {kernel}")))
+    print_json(found) if as_json else show_warmth(found)
+
+
+@cli.command(cls=SectionedCommand)
+@option("--seconds", type=click.FloatRange(0, 3600), default=10.0, show_default=True, help="rounds go on for so long")
+@option("--batch-size", type=click.IntRange(1, 60_000), default=32, show_default=True, help="samples per step")
+@output_options
+def bench(seconds: float, batch_size: int, **options: Any) -> None:
+    """How fast this machine trains 784-16-16-10 on the built-in digits, by each engine, and by scikit-learn if here."""
+    from .benchmark import measure
+    from .console import print_json
+    from .data import load_dataset
+    from .progress import LiveView
+    from .speed import show_speed, speed_facts
+
+    with LiveView(options["quiet"]) as view:
+        digits = load_dataset(progress=view.on_progress)
+        timings = measure(digits, batch_size=batch_size, seconds=seconds, progress=view.on_progress)
+    found = speed_facts(timings, digits, batch_size)
+    print_json(found) if options["as_json"] else show_speed(found)

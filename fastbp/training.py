@@ -22,7 +22,7 @@ from .config import SQUARED_COSTS, Config
 from .data import Dataset, load_dataset
 from .defaults import learning_rate_for, network_for
 from .errors import DivergedError, UsageError
-from .kernels import OPTIMIZER, Engine, Settings, Split, must_compile, open_engine
+from .kernels import OPTIMIZER, Engine, Settings, Split, announce_compiling, open_engine
 from .metrics import EpochRecord
 from .model import Model
 from .network import Network
@@ -131,14 +131,13 @@ class Run:
         self._n_train = len(data.x_train)
         self._batch_size = min(config.batch_size or self._n_train, self._n_train)
         self._n_batches = -(-self._n_train // self._batch_size)
-        if must_compile(config.engine):
-            self._tell("on_phase", "compiling kernels, about 5 s, once")
         shared = {} if shared is None else shared
         key = (id(init_from), config.normalize, config.dtype, network.sizes[-1], network.activations[-1])
         if key not in shared:
             shared[key] = self._prepare(init_from)
         self._prepared: _Prepared = shared[key]
-        self._engine = self._open(init_from, shared)
+        with announce_compiling(lambda text: self._tell("on_phase", text)):
+            self._engine = self._open(init_from, shared)
         self._finite = self._engine.parameters()
         self._history: list[EpochRecord] = []
         self._seconds = 0.0

@@ -13,7 +13,18 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "fastbp"
 
-FRONT_DOOR = {"__main__", "cli", "console", "interrupts", "options", "progress", "report", "seeds"}
+FRONT_DOOR = {
+    "__main__",
+    "cli",
+    "console",
+    "interrupts",
+    "options",
+    "progress",
+    "pytest_plugin",
+    "report",
+    "seeds",
+    "speed",
+}
 GROUND_FLOOR = {"errors", "config", "streams", "files"}
 FACE = {"__init__"}  # the lazy names of the package, and its version
 

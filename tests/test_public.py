@@ -145,7 +145,8 @@ def test_names_of_the_package():
 def test_names_of_the_kernels():
     assert sorted(fastbp.kernels.__all__) == sorted(
         [*CODES, *STAGES, "OPTIMIZER", "adam_update", "loss", "momentum_update"]
-        + ["Engine", "Evaluation", "Settings", "Split", "must_compile", "open_engine"]
+        + ["Engine", "Evaluation", "Preparation", "Settings", "Split"]
+        + ["announce_compiling", "open_engine", "warm_up"]
     )
     assert {name: getattr(fastbp.kernels, name) for name in CODES} == CODES
     for name in fastbp.kernels.__all__:

@@ -28,4 +28,4 @@ def test_every_option_that_is_named_exists() -> None:
     known = {name for command in cli.commands["train"].params for name in command.opts}
     text = re.sub(r"<!--.*?-->", "", README.read_text(encoding="utf-8"))
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text))
-    assert named - known <= {"--help", "--benchmark-enable"}
+    assert named - known <= {"--help", "--benchmark-enable", "--speed-json"}

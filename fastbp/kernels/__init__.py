@@ -12,6 +12,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..errors import FastbpError, UsageError
 from .codes import (
     ADAM,
@@ -31,6 +33,7 @@ from .codes import (
     TANH,
 )
 from .protocol import Engine, Evaluation, Settings, Split
+from .warming import Preparation, announce_compiling, warm_up
 
 if TYPE_CHECKING:
     from .stages import (
@@ -62,18 +65,20 @@ __all__ = [
     "TANH",
     "Engine",
     "Evaluation",
+    "Preparation",
     "Settings",
     "Split",
     "adam_update",
+    "announce_compiling",
     "forward",
     "gradient",
     "hidden_delta",
     "loss",
     "momentum_update",
-    "must_compile",
     "open_engine",
     "output_delta",
     "update",
+    "warm_up",
 ]
 
 _STAGES = (
@@ -100,21 +105,6 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(set(globals()) | set(__all__))
-
-
-def must_compile(engine: str) -> bool:
-    """True where opening this engine (auto, fused, stages, reference) has to compile kernels: seconds, once."""
-    if engine == "reference":
-        return False
-    from .jit import is_cached
-
-    if engine == "stages":
-        from . import stages
-
-        return not all(is_cached(getattr(stages, name)) for name in ("forward", "hidden_delta", "gradient", "update"))
-    from . import fused
-
-    return not all(is_cached(function) for function in (fused.run_batches, fused.refresh))
 
 
 def open_engine(
@@ -183,5 +173,12 @@ def open_engine(
     from .stepwise import StepwiseEngine
 
     module = import_module(f".{engine}", __name__)
-    name = f"{engine} {theta.dtype}"
-    return StepwiseEngine(module, name, network, theta, train, test, settings, x_scale=x_scale, classes=classes)
+
+    def engine_for(samples: Split, rule: Settings) -> Engine:
+        name = f"{engine} {theta.dtype}"
+        return StepwiseEngine(module, name, network, theta, samples, test, rule, x_scale=x_scale, classes=classes)
+
+    if engine == "stages" and len(train.y):  # compiled or loaded now, not in the first epoch
+        one = train._replace(x=train.x[:1], y=train.y[:1])
+        engine_for(one, settings._replace(batch_size=1)).run(np.zeros(1, np.uint32), np.zeros(1), np.empty(1))
+    return engine_for(train, settings)

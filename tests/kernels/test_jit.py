@@ -54,8 +54,7 @@ PRELUDE = """if True:
 
 SHUFFLE = """
     kernel = fresh()
-    known = jit.is_cached(kernel)
-    answer(order=shuffled(kernel), hits=hits(kernel), known=known, folder=kernel.stats.cache_path)
+    answer(order=shuffled(kernel), hits=hits(kernel), folder=kernel.stats.cache_path)
 """
 
 
@@ -87,7 +86,6 @@ def filled(tmp_path_factory):
     assert run(SHUFFLE, folder) == {
         "order": SHUFFLED,
         "hits": 0,
-        "known": False,
         "folder": str(next((folder / "kernels").iterdir())),
     }
     return folder
@@ -104,7 +102,7 @@ def copied(filled, tmp_path):
 
 def test_a_second_process_finds_the_machine_code(filled):
     again = run(SHUFFLE, filled)
-    assert (again["order"], again["hits"], again["known"]) == (SHUFFLED, 1, True)
+    assert (again["order"], again["hits"]) == (SHUFFLED, 1)
 
 
 def test_files_and_folders_are_private_and_nothing_else_is_left(filled):
@@ -231,7 +229,7 @@ def test_the_file_of_another_kernel_is_not_taken(copied):
 def test_without_a_writable_place_kernels_live_in_memory(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
-    nowhere = {"order": SHUFFLED, "hits": 0, "known": False, "folder": None}
+    nowhere = {"order": SHUFFLED, "hits": 0, "folder": None}
     assert run(SHUFFLE, blocked) == nowhere
     assert run(SHUFFLE, blocked / "below") == nowhere
     homes = {"HOME": str(blocked), "XDG_CACHE_HOME": str(blocked), "LOCALAPPDATA": str(blocked)}
@@ -260,7 +258,7 @@ def test_a_folder_that_others_may_write_to_is_not_used(copied, mode):
     (folder,) = (copied / "kernels").iterdir()
     folder.chmod(mode)
     before = {path: path.read_bytes() for path in folder.iterdir()}
-    assert run(SHUFFLE, copied) == {"order": SHUFFLED, "hits": 0, "known": False, "folder": None}
+    assert run(SHUFFLE, copied) == {"order": SHUFFLED, "hits": 0, "folder": None}
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
@@ -268,7 +266,7 @@ def test_a_folder_that_others_may_write_to_is_not_used(copied, mode):
 def test_a_folder_of_somebody_else_is_not_used(copied):
     (folder,) = (copied / "kernels").iterdir()
     os.chown(folder, 12345, -1)
-    assert run(SHUFFLE, copied) == {"order": SHUFFLED, "hits": 0, "known": False, "folder": None}
+    assert run(SHUFFLE, copied) == {"order": SHUFFLED, "hits": 0, "folder": None}
 
 
 # --- what is compiled -------------------------------------------------------------------------------------------------
