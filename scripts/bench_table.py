@@ -1,6 +1,6 @@
 """Measure one epoch of 784-16-16-10 by each engine and by a good NumPy trainer, and print a Markdown table.
 
-    FASTBP_DATA=... python scripts/bench_table.py [--batch-size 32] [--rounds 9]
+    FASTBP_DATA=... python scripts/bench_table.py [--batch-size 32] [--rounds 9] [--write README.md]
 
 One core; the trainers take turns in every round, and the fastest round of each counts. Before that, all of them must
 come to the same costs. What is comparable from machine to machine is the ratios. Without FASTBP_DATA the built-in
@@ -33,6 +33,7 @@ from contenders import NAMES, contender, epoch_order
 from fastbp import load_dataset
 from fastbp.report import machine_facts
 
+BEGIN, END = "<!-- speed: written by scripts/bench_table.py -->", "<!-- end of speed -->"
 TITLES = {
     "fused": "**fastbp**, as `fastbp train` runs it",
     "fused, sparse": "fastbp, fused engine, sparse input",
@@ -65,6 +66,7 @@ def main() -> None:
     parser = ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--write", type=Path, help="put the table between the marks of this file, too")
     given = parser.parse_args()
     data = load_dataset("mnist" if os.environ.get("FASTBP_DATA") else "digits", offline=True)
     if ALONE in os.environ:
@@ -79,17 +81,24 @@ def main() -> None:
     )
 
     n, facts = len(data.x_train), machine_facts()
-    print(f"| one epoch, batch {given.batch_size} | times NumPy's speed | samples per second | ms |")
-    print("|---|---:|---:|---:|")
+    lines = [
+        f"| one epoch, batch {given.batch_size} | times NumPy's speed | samples per second | ms |",
+        "|---|---:|---:|---:|",
+    ]
     for name, title in TITLES.items():
         seconds = times[name]
-        print(f"| {title} | {times['NumPy'] / seconds:.2f} | {n / seconds:,.0f} | {1e3 * seconds:.1f} |")
-    print()
-    print(
-        f"784-16-16-10, float32, {n:,} samples ({data.name}), fastest of {given.rounds} rounds, one core of "
+        lines.append(f"| {title} | {times['NumPy'] / seconds:.2f} | {n / seconds:,.0f} | {1e3 * seconds:.1f} |")
+    lines += [
+        "",
+        f"784-16-16-10, float32, {n:,} samples ({data.name}), fastest of {given.rounds} rounds, one core of",
         f"{facts['cpu']} with {facts['vector_bits']}-bit vectors; fastbp {facts['fastbp']}, numba {facts['numba']}, "
-        f"numpy {facts['numpy']}, Python {facts['python']}."
-    )
+        f"numpy {facts['numpy']}, Python {facts['python']}.",
+    ]
+    print(*lines, sep="\n")
+    if given.write:
+        text = given.write.read_text(encoding="utf-8")
+        before, after = text.split(BEGIN)[0], text.split(END)[1]
+        given.write.write_text("\n".join([before + BEGIN, *lines, END + after]), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from .fused_backward import (
     step_of,
 )
 from .fused_forward import forward
-from .jit import inlined, kernel
+from .jit import inlined, kernel, outlined
 from .simd import lanes
 from .simd_functions import transpose
 
@@ -89,7 +89,7 @@ def _finish(plan, buffers, samples, rule, step, at_once):
     transpose_all(plan, buffers)
 
 
-@inlined
+@outlined
 def _count_right(plan, buffers, samples, order, start, n):
     """How many samples of a block are answered rightly: the largest output wins, a single output answers by its half"""
     n_out = plan.sizes[-1]

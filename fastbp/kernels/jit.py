@@ -40,7 +40,7 @@ from ..errors import FastbpError
 from ..files import cache_directory
 from .warming import Preparation, before_compiling, prepared
 
-__all__ = ["cache_folder", "inlined", "kernel", "machine"]
+__all__ = ["cache_folder", "inlined", "kernel", "machine", "outlined"]
 
 
 def kernel(function: Any) -> Any:
@@ -56,9 +56,15 @@ def inlined(function: Any) -> Any:
 
     It stays a plain function in Python, for debugging. Without wrappers for Python and C it compiles in half the time.
     """
-    return register_jitable(error_model="numpy", forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)(
-        function
-    )
+    return register_jitable(forceinline=True, **_HELPER)(function)
+
+
+def outlined(function: Any) -> Any:
+    """A helper that may stay a function of its own: what a hot loop seldom needs would only crowd its registers."""
+    return register_jitable(**_HELPER)(function)
+
+
+_HELPER = {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
 def machine() -> dict[str, Any]:
