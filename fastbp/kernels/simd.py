@@ -1,9 +1,10 @@
 """A value that fills one 64-byte vector register: 16 float32 or 8 float64 numbers ("lanes").
 
-Numba's own loops do not keep 16 sums in a register; a value of an LLVM vector type does, and made the epoch of
-784-16-16-10 about 13 times as fast. Each operation is **a plain Python function that says what it means** (on a
-NumPy slice) with its LLVM form attached beside it. Compiled, it is one or two instructions; interpreted
-(`NUMBA_DISABLE_JIT=1`), the same kernel runs on NumPy, for debugging and coverage.
+Numba's own loops do not keep 16 sums in a register; a value of an LLVM vector type does. (The compiled `stages`, which
+do without it and run batch by batch, take 7 to 8 times as long for an epoch of 784-16-16-10: scripts/bench_table.py.)
+Each operation is **a plain Python function that says what it means** (on a NumPy slice) with its LLVM form attached
+beside it. Compiled, it is one or two instructions; interpreted (`NUMBA_DISABLE_JIT=1`), the same kernel runs on NumPy,
+for debugging and coverage.
 
 Kernels then read like mathematics: `1 / (1 + exp(-z))`. LLVM lowers the type to AVX-512, AVX2, SSE or NEON by itself.
 `load` and `store` do not check bounds when compiled: their callers pad their arrays to whole vectors.
