@@ -70,7 +70,7 @@ def _backward(plan, buffers, samples, order, start, n, step, at_once):
         gradient_bias(plan, buffers, layer, n)
         scale = samples.scale if layer == 0 else 1.0
         together = layer == 0 and samples.sparse and not is_plain(step)
-        gradient(plan, buffers, layer, n, scale, step, at_once and not together)
+        gradient(plan, buffers, samples, order, start, layer, n, scale, step, at_once and not together)
         if layer == 0 and samples.sparse:
             gradient_sparse(plan, buffers, samples, order, start, n, step, at_once)
 

