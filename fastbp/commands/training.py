@@ -1,0 +1,196 @@
+"""`fastbp train`: options become a Config, one call does the work, the result is shown and saved.
+
+Errors rise, and `fastbp.__main__` puts them into words.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+
+from ..config import SQUARED_COSTS, Config
+from ..errors import DivergedError, FastbpError, UsageError
+from ..options import (
+    SectionedCommand,
+    data_options,
+    option,
+    option_name,
+    output_options,
+    setting_options,
+    source_option,
+)
+from .reading import read_dataset
+
+if TYPE_CHECKING:
+    from ..data import Dataset
+    from ..model import Model
+    from ..progress import LiveView
+
+__all__ = ["train"]
+
+DEFAULT_MODEL = "model.safetensors"
+
+
+@click.command(cls=SectionedCommand)
+@source_option
+@data_options
+@setting_options
+@option("--init-from", metavar="MODEL", section="Training", help="begin with the weights of this model file")
+@option("--seeds", metavar="LIST", section="Training", help="train one network per seed, side by side: 0-9 or 1,5,7")
+@option(
+    "--threads",
+    type=click.IntRange(1, 1024),
+    section="Machine",
+    help="networks trained at the same time, with --seeds; by default one per core",
+)
+@option(
+    "--save", metavar="PATH", section="Output", default=DEFAULT_MODEL, show_default=True, help="where the model goes"
+)
+@option("--no-save", is_flag=True, section="Output", help="keep no model")
+@output_options
+@click.pass_context
+def train(ctx: click.Context, /, **options: Any) -> None:
+    """Train a network; write it to a model file.
+
+    Examples: fastbp train; fastbp train --data mnist --layers 32-16; fastbp train --data iris.csv --label species
+    """
+    from ..console import print_json
+    from ..progress import LiveView
+
+    chosen = {name: options[name] for name in Config.__dataclass_fields__}
+    save = None if options["no_save"] or not options["save"] else Path(options["save"])
+    if save is not None:
+        check_destination(save)
+    start = None
+    if options["init_from"]:
+        from ..model import load
+
+        start = load(options["init_from"])
+        given = {name for name in chosen if ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT}
+        chosen |= {name: value for name, value in network_settings(start).items() if name not in given}
+    config = with_option_names(lambda: Config(**chosen))
+    seeds = seeds_for(options)
+    if config.engine in ("auto", "fused"):  # they do without BLAS, whose threads take 30 of 440 ms to start and to end
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    with LiveView(options["quiet"]) as view:
+        target = "values" if config.cost in SQUARED_COSTS else "auto"
+        dataset = read_dataset(options, view, config.seed, target)
+        view.data_name = dataset.name
+        if seeds:
+            from ..seeds import best_of, train_seeds
+
+            results = with_option_names(lambda: train_seeds(dataset, config, seeds, options["threads"], view))
+            result = best_of(results)
+        else:
+            result = run_training(dataset, config, start, view, save)
+    problem = None
+    if save is not None:
+        try:
+            result.model.save(save)
+        except FastbpError as error:
+            problem = FastbpError(f"training is done, but the model is not saved: {error}")
+    saved = save if problem is None else None
+    model = None if saved is None else str(saved)
+    if seeds:
+        from ..seeds import seeds_facts, show_seeds
+
+        print_json({**seeds_facts(results), "model": model}) if options["as_json"] else show_seeds(results, saved)
+    elif options["as_json"]:
+        print_json({**result.as_dict(), "model": model})
+    else:
+        from ..report import show_training
+
+        show_training(result, saved)
+    if problem is not None:
+        raise problem
+
+
+def seeds_for(options: dict[str, Any]) -> list[int]:
+    """The seeds of --seeds, none without it; refuses what does not go with them."""
+    if options["seeds"] is None:
+        if options["threads"] is not None:
+            raise UsageError("--threads is for --seeds: one network is trained on one core")
+        return []
+    if options["init_from"]:
+        raise UsageError("--seeds begins with random weights; leave out --init-from")
+    from ..many import parse_seeds
+
+    return parse_seeds(options["seeds"])
+
+
+def run_training(dataset: Dataset, config: Config, start: Model | None, view: LiveView, save: Path | None) -> Any:
+    """Train; where that is cut short, save the weights that there are and say so in the error."""
+    from ..training import train as train_network
+
+    watchers = (cast(Any, view),)
+    try:
+        return with_option_names(lambda: train_network(dataset, config=config, init_from=start, callbacks=watchers))
+    except DivergedError as error:
+        outcome = kept(error.result, save, "the last finite weights")
+        raise DivergedError(f"{on_the_command_line(str(error))}; {outcome}", error.result) from error
+    except KeyboardInterrupt as error:
+        outcome = kept(getattr(error, "result", None), save, "the weights so far")
+        raise KeyboardInterrupt(f"interrupted; {outcome}") from error
+
+
+def kept(result: Any, save: Path | None, what: str) -> str:
+    """Save the model of a run that was cut short; tells what became of it."""
+    if result is None:
+        return "training had not begun, and nothing was changed"
+    if save is None:
+        return "no model is saved, as asked"
+    try:
+        result.model.save(save)
+    except FastbpError as error:
+        return f"{what} could not be saved: {error}"
+    return f"{what} are saved in {save}"
+
+
+def check_destination(path: Path) -> None:
+    """Refuse a path that could not be written after training, before any work is done."""
+    import tempfile
+
+    if path.is_dir():
+        raise UsageError(f"--save {path} is a folder; name a file, such as {path / DEFAULT_MODEL}")
+    if path.exists() and not path.is_file():
+        raise UsageError(f"--save {path} is not a plain file; choose another name")
+    folder = Path(os.path.realpath(path)).parent
+    if not folder.is_dir():
+        raise UsageError(f"--save {path}: there is no folder {folder}; create it first")
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise FastbpError(
+            f"--save {path}: the folder {folder} cannot be written ({error.strerror}); nothing was trained or changed"
+        ) from error
+
+
+def network_settings(model: Model) -> dict[str, Any]:
+    """The settings that describe a model's network."""
+    network = model.network
+    return {
+        "layers": "-".join(map(str, network.sizes)),
+        "activation": ",".join(network.activations[:-1]) or Config.__dataclass_fields__["activation"].default,
+        "output_activation": network.activations[-1],
+        "cost": network.cost,
+    }
+
+
+def with_option_names(call: Callable[[], Any]) -> Any:
+    """call(); in its UsageErrors, settings have the names that they have on the command line."""
+    try:
+        return call()
+    except UsageError as error:
+        raise UsageError(on_the_command_line(str(error))) from error
+
+
+def on_the_command_line(text: str) -> str:
+    """text with --learning-rate in place of learning_rate, and so on."""
+    names = "|".join(name for name in Config.__dataclass_fields__ if "_" in name)
+    return re.sub(rf"\b({names})\b", lambda found: option_name(found[0]), text)
