@@ -14,6 +14,7 @@ from typing import Any
 
 from .callbacks import Callback
 from .config import Config
+from .cores import checked_threads, usable_cores
 from .data import Dataset
 from .errors import DivergedError, UsageError
 from .result import TrainingResult
@@ -73,8 +74,8 @@ def train_many(
     configs = [entry if isinstance(entry, Config) else merged(base, entry) for entry in settings]
     if not 1 <= len(configs) <= MOST_RUNS:
         raise UsageError(f"settings must describe 1 to {MOST_RUNS} networks, got {len(configs)}")
-    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
-        raise UsageError(f"threads must be at least 1, got {threads!r}")
+    if threads is not None:
+        checked_threads(threads)
     dataset = dataset_for(data, configs[0])
     watchers, stop, opening = tuple(callbacks), Event(), Lock()
     shared: dict[Any, Any] = {}
@@ -101,11 +102,6 @@ def train_many(
             stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
             raise
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def parse_seeds(text: str) -> list[int]:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from .callbacks import Callback, Plan
 from .config import SQUARED_COSTS, Config
+from .cores import checked_threads, usable_cores
 from .data import Dataset, load_dataset
 from .defaults import learning_rate_for, network_for
 from .errors import DivergedError, UsageError
@@ -42,6 +43,7 @@ def train(
     network: Network | None = None,
     init_from: Model | None = None,
     callbacks: Iterable[Callback] = (),
+    threads: int = 1,
     **settings: Any,
 ) -> TrainingResult:
     """Train a network by backpropagation.
@@ -58,6 +60,9 @@ def train(
         start from its weights and its input scaling instead of random ones; its network must be the same
     callbacks : iterable of Callback
         whoever wants to watch
+    threads : int
+        cores that work on a batch together: they pay from about 64 samples a batch, or with wide layers, and change no
+        bit of the result. More than there are, are not used
     **settings
         single settings of `Config`, such as ``epochs=5``
 
@@ -86,7 +91,7 @@ def train(
     array([0, 1, 1, 0])
     """
     config = merged(config or Config(), settings)
-    return Run(dataset_for(data, config), config, network, init_from, tuple(callbacks)).train()
+    return Run(dataset_for(data, config), config, network, init_from, tuple(callbacks), threads=threads).train()
 
 
 def merged(config: Config, settings: Mapping[str, Any]) -> Config:
@@ -121,7 +126,9 @@ class Run:
         init_from: Model | None = None,
         callbacks: tuple[Callback, ...] = (),
         shared: dict[Any, Any] | None = None,
+        threads: int = 1,
     ) -> None:
+        self._threads = min(checked_threads(threads), usable_cores())
         network = network or network_for(config, data)
         if not network.trainable:
             raise UsageError("activation step has no gradient and cannot be trained; use sigmoid")
@@ -277,6 +284,7 @@ class Run:
             device=config.device,
             input_layout=config.input_layout,
             shared=shared,
+            threads=self._threads,
         )
 
     def _plan(self) -> Plan:

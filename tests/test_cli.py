@@ -102,8 +102,10 @@ def fake(monkeypatch):
             self.loaded = {"source": source, **options}
             return image_data()
 
-        def train(self, data: Dataset, *, config: Config, init_from: Model | None, callbacks: tuple) -> TrainingResult:
-            self.seen = {"data": data, "config": config, "init_from": init_from}
+        def train(
+            self, data: Dataset, *, config: Config, init_from: Model | None, callbacks: tuple, threads: int
+        ) -> TrainingResult:
+            self.seen = {"data": data, "config": config, "init_from": init_from, "threads": threads}
             model = image_model()
             for callback in callbacks:
                 config_used = dataclasses.replace(config, learning_rate=1.0)
@@ -214,6 +216,13 @@ def test_public_names_are_imported_on_first_use():
 def test_options_become_settings(run, fake, options, setting, value):
     assert run("train", *options).code == 0
     assert fake.seen["config"] == Config(**{setting: value})
+
+
+def test_one_network_is_trained_on_one_core_unless_more_are_asked_for(run, fake):
+    assert run("train").code == 0
+    assert fake.seen["threads"] == 1
+    assert run("train", "--threads", "3").code == 0
+    assert fake.seen["threads"] == 3
 
 
 def test_without_options_all_settings_are_the_defaults(run, fake):

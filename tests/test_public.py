@@ -48,7 +48,7 @@ SIGNATURES = {
     "load": "(path)",
     "load_dataset": "(source='digits', *, label=None, target='auto', test_fraction=0.2, seed=0, data_dir=None, "
     "offline=False, progress=None)",
-    "train": "(data='digits', *, config=None, network=None, init_from=None, callbacks=(), **settings)",
+    "train": "(data='digits', *, config=None, network=None, init_from=None, callbacks=(), threads=1, **settings)",
     "train_many": "(settings, data='digits', *, threads=None, on_result=None, callbacks=())",
     **STAGES,
 }

@@ -46,7 +46,7 @@ DEFAULT_MODEL = "model.safetensors"
     "--threads",
     type=click.IntRange(1, 1024),
     section="Machine",
-    help="networks trained at the same time, with --seeds; by default one per core",
+    help="cores to use: by default 1 for one network, and all with --seeds, for networks side by side",
 )
 @option(
     "--save", metavar="PATH", section="Output", default=DEFAULT_MODEL, show_default=True, help="where the model goes"
@@ -87,7 +87,7 @@ def train(ctx: click.Context, /, **options: Any) -> None:
             results = with_option_names(lambda: train_seeds(dataset, config, seeds, options["threads"], view))
             result = best_of(results)
         else:
-            result = run_training(dataset, config, start, view, save)
+            result = run_training(dataset, config, start, view, save, options["threads"] or 1)
     problem = None
     if save is not None:
         try:
@@ -113,8 +113,6 @@ def train(ctx: click.Context, /, **options: Any) -> None:
 def seeds_for(options: dict[str, Any]) -> list[int]:
     """The seeds of --seeds, none without it; refuses what does not go with them."""
     if options["seeds"] is None:
-        if options["threads"] is not None:
-            raise UsageError("--threads is for --seeds: one network is trained on one core")
         return []
     if options["init_from"]:
         raise UsageError("--seeds begins with random weights; leave out --init-from")
@@ -123,13 +121,20 @@ def seeds_for(options: dict[str, Any]) -> list[int]:
     return parse_seeds(options["seeds"])
 
 
-def run_training(dataset: Dataset, config: Config, start: Model | None, view: LiveView, save: Path | None) -> Any:
+def run_training(
+    dataset: Dataset, config: Config, start: Model | None, view: LiveView, save: Path | None, threads: int
+) -> Any:
     """Train; where that is cut short, save the weights that there are and say so in the error."""
     from ..training import train as train_network
 
-    watchers = (cast(Any, view),)
+    start_with: dict[str, Any] = {
+        "config": config,
+        "init_from": start,
+        "threads": threads,
+        "callbacks": (cast(Any, view),),
+    }
     try:
-        return with_option_names(lambda: train_network(dataset, config=config, init_from=start, callbacks=watchers))
+        return with_option_names(lambda: train_network(dataset, **start_with))
     except DivergedError as error:
         outcome = kept(error.result, save, "the last finite weights")
         raise DivergedError(f"{on_the_command_line(str(error))}; {outcome}", error.result) from error

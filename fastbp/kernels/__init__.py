@@ -120,6 +120,7 @@ def open_engine(
     device: str = "auto",
     input_layout: str = "auto",
     shared: dict[Any, Any] | None = None,
+    threads: int = 1,
 ) -> Engine:
     """Choose an engine and give it the network and the data.
 
@@ -144,6 +145,8 @@ def open_engine(
         auto, sparse, dense; only the fused engine has a choice
     shared : dict, optional
         engines opened with the same dict and the same arrays share what they make of the samples
+    threads : int
+        cores that the fused engine uses; they change no bit of the result
 
     Raises
     ------
@@ -167,6 +170,7 @@ def open_engine(
             classes=classes,
             layout=input_layout,
             shared=shared,
+            threads=threads,
         )
     if input_layout == "sparse":
         raise UsageError(f"engine {engine} takes dense input only; use engine fused for input_layout sparse")

@@ -1,22 +1,25 @@
-"""The fused engine: one core, whole batches per call, sparse or dense input. Owns the packed network and data.
+"""The fused engine: whole batches per call, one thread or several. Owns the packed network and data.
 
 What comes in is what `protocol.Engine` describes; the kernels are in `fused`, the memory layout in `layout`.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
+from numba import config
 from numpy.typing import NDArray
 
 from . import fused
 from .codes import ACTIVATION, ADAM, COST, SGD
 from .fused_forward import ROWS
 from .layout import Buffers, Rule, aligned, pack, plan_of, unpack
-from .packing import order_inputs, pack_splits
+from .packing import cut_rows, order_inputs, pack_splits
 from .protocol import Evaluation, Settings, Split
 from .simd import VECTOR_BYTES
+from .team import SPINS, Helpers, team_of
 
 __all__ = ["FusedEngine"]
 
@@ -24,6 +27,7 @@ __all__ = ["FusedEngine"]
 BLOCK_BYTES = 1 << 20
 LARGEST_BLOCK = 4096
 SMALLEST_BLOCK = 256
+WORK_PER_SPIN = 200  # multiply-adds; a thread that has waited for a whole part this often suspects an interruption
 
 
 class FusedEngine:
@@ -46,6 +50,8 @@ class FusedEngine:
         auto, sparse or dense; auto keeps the often nonzero inputs dense and the others sparse
     shared : dict, optional
         engines that are given the same dict, and the same arrays, pack the samples once and share them
+    threads : int
+        how many work on a batch together; they change no bit of the result
     """
 
     def __init__(
@@ -60,12 +66,15 @@ class FusedEngine:
         classes: bool = True,
         layout: str = "auto",
         shared: dict[Any, Any] | None = None,
+        threads: int = 1,
     ) -> None:
         self._network = network
         self._classes = classes
         self._dtype = theta.dtype
         self._lanes = VECTOR_BYTES // theta.itemsize
-        self._inputs, n_dense, self.density = order_inputs(train.x, layout, self._lanes, settings.batch_size)
+        inputs = order_inputs(train.x, layout, self._lanes, settings.batch_size)
+        n_dense = inputs.n_dense
+        self._inputs, self.density = inputs.order, inputs.density
         block = _block_size((n_dense, *network.sizes[1:]), theta.itemsize, settings.batch_size)
         kinds = [ACTIVATION[name] for name in network.activations]
         self._plan = plan = plan_of(network.sizes, n_dense, kinds, self._lanes, block)
@@ -97,7 +106,12 @@ class FusedEngine:
             losses=aligned(block + self._lanes, self._dtype),
         )
         self._steps = 0
-        self._samples = pack_splits(train, test, x_scale, self._inputs, n_dense, self._dtype, shared)
+        threads = 1 if config.DISABLE_JIT else threads  # interpreted, `atomics` are for one thread
+        entry_rows = cut_rows(plan, inputs, self._lanes, threads)
+        self._samples = pack_splits(train, test, x_scale, inputs, entry_rows, self._dtype, shared)
+        patience = SPINS + block * plan.n_weights // (threads * WORK_PER_SPIN)
+        self._new_team = partial(team_of, threads, patience, entry_rows)
+        self._helpers = Helpers(threads - 1)
         kind = "dense" if n_dense == network.sizes[0] else "mixed" if n_dense else "sparse"
         self.name = f"fused {kind} {self._dtype}"
         self.set_parameters(theta)
@@ -126,7 +140,8 @@ class FusedEngine:
     ) -> NDArray[np.int64]:
         right = np.empty(etas.size, dtype=np.int64)
         samples = self._samples[split]
-        fused.run_batches(self._plan, self._buffers, samples, self._rule, order, etas, costs, right, self._steps)
+        work = (self._plan, self._buffers, samples, self._rule, order, etas, costs, right, self._steps)
+        self._helpers.run(partial(fused.run_batches, *work), self._new_team())
         return right
 
     def parameters(self) -> NDArray[Any]:

@@ -1,4 +1,4 @@
-"""Whole batches of backpropagation in one compiled call, on one core: the stages of `reference`, inlined.
+"""Whole batches of backpropagation in one compiled call: the stages of `reference`, inlined.
 
 Read `reference` first, then `layout` for how weights and data stand in memory. What is here is the same five stages
 in the same order: forward, output delta, hidden deltas, gradients, update.
@@ -12,6 +12,7 @@ from __future__ import annotations
 from .codes import TANH
 from .fused_backward import (
     descend_all,
+    descend_rows,
     gradient,
     gradient_bias,
     gradient_sparse,
@@ -24,12 +25,13 @@ from .fused_forward import forward
 from .jit import inlined, kernel, outlined
 from .simd import lanes
 from .simd_functions import transpose
+from .team import join, leave, over, share, share_next
 
 __all__ = ["refresh", "run_batches"]
 
 
 @kernel
-def run_batches(plan, buffers, samples, rule, order, etas, costs, right, n_updates):
+def run_batches(plan, buffers, samples, rule, order, etas, costs, right, n_updates, team, role):
     """Train on the samples of `order`, or only measure them, batch after batch
 
     order       u4 (n,)          in    sample numbers
@@ -37,7 +39,10 @@ def run_batches(plan, buffers, samples, rule, order, etas, costs, right, n_updat
     costs       f8 (n_batches,)  out   mean cost of each batch, as it was before its update
     right       i8 (n_batches,)  out   right answers in batches that are only measured, else 0
     n_updates   updates made before this call, for Adam's correction
+    team, role  which threads share the work, and which of them this is; see `team`
     """
+    join(team, role)
+    phase = 0
     for batch in range(etas.size):
         first = batch * rule.batch_size
         n_batch = min(rule.batch_size, order.size - first)
@@ -45,48 +50,95 @@ def run_batches(plan, buffers, samples, rule, order, etas, costs, right, n_updat
         step = step_of(rule, etas[batch], n_batch, n_updates + batch + 1)
         # A batch that fits into one block updates the weights straight from the products; others collect gradients.
         at_once = n_batch <= rule.block
-        total = 0.0
-        right[batch] = 0
         for start in range(first, first + n_batch, rule.block):
             n = min(rule.block, first + n_batch - start)
-            forward(plan, buffers, samples, order, start, n)
-            total += output(plan, buffers, samples, rule.cost, order, start, n)
-            if learn:
-                _backward(plan, buffers, samples, order, start, n, step, at_once)
-            else:
-                right[batch] += _count_right(plan, buffers, samples, order, start, n)
-        if learn:
-            _finish(plan, buffers, samples, rule, step, at_once)
-        costs[batch] = total / n_batch
+            begin, end = share(team, phase, role)
+            while begin < end:
+                _down_and_up(plan, buffers, samples, rule, order, start, n, learn, team.n_parts, begin, end)
+                begin, end = share_next(team, phase, role, end - begin)
+            if not over(team, phase, role):
+                leave(team)
+                return
+            begin, end = share(team, phase + 1, role)
+            while begin < end:
+                if learn:
+                    last = start + n == first + n_batch
+                    _learn(plan, buffers, samples, rule, order, start, n, step, at_once, last, team, begin, end)
+                if begin == 0:
+                    costs[batch] = _sum(buffers.losses, n) + (0.0 if start == first else costs[batch])
+                    right[batch] = (0 if start == first else right[batch]) + (
+                        0 if learn else _count_right(plan, buffers, samples, order, start, n)
+                    )
+                    if start + n == first + n_batch:
+                        costs[batch] /= n_batch
+                begin, end = share_next(team, phase + 1, role, end - begin)
+            if not over(team, phase + 1, role):
+                leave(team)
+                return
+            phase += 2
 
 
 @inlined
-def _backward(plan, buffers, samples, order, start, n, step, at_once):
-    """Deltas of all hidden layers, then the gradients of all layers, used or collected"""
-    n_layers = plan.sizes.size
-    for layer in range(n_layers - 2, 0, -1):
-        hidden_delta(plan, buffers, layer, n)
-    for layer in range(n_layers - 1):
-        gradient_bias(plan, buffers, layer, n)
+def _down_and_up(plan, buffers, samples, rule, order, start, n, learn, n_parts, begin, end):
+    """Forward pass, cost and deltas, for a part of a block's samples"""
+    lane = lanes(buffers.a)
+    first = bound(n, begin, n_parts, lane)
+    last = min(bound(n, end, n_parts, lane), n)
+    forward(plan, buffers, samples, order, start, first, last, n_parts)
+    output(plan, buffers, samples, rule.cost, order, start, first, last)
+    if learn:
+        for layer in range(plan.sizes.size - 2, 0, -1):
+            hidden_delta(plan, buffers, layer, first, last)
+
+
+@inlined
+def _learn(plan, buffers, samples, rule, order, start, n, step, at_once, last, team, begin, end):
+    """Gradients of a part of the weights, used or collected; after the last block of a batch, the rest of the update"""
+    plain = is_plain(step)
+    lane = lanes(buffers.w)
+    for layer in range(plan.sizes.size - 1):
+        sparse = layer == 0 and samples.sparse
+        first_row = bound(plan.sizes[layer], begin, team.n_parts, lane)
+        end_row = bound(plan.sizes[layer], end, team.n_parts, lane)
         scale = samples.scale if layer == 0 else 1.0
-        together = layer == 0 and samples.sparse and not is_plain(step)
-        gradient(plan, buffers, samples, order, start, layer, n, scale, step, at_once and not together)
-        if layer == 0 and samples.sparse:
-            gradient_sparse(plan, buffers, samples, order, start, n, step, at_once)
+        together = sparse and not plain
+        direct = at_once and not together
+        gradient(plan, buffers, samples, order, start, layer, n, scale, step, direct, first_row, end_row)
+        if sparse:
+            gradient_sparse(plan, buffers, samples, order, start, n, step, at_once, team.n_parts, begin, end)
+        if begin == 0:
+            gradient_bias(plan, buffers, layer, n)
+        if last:
+            if not direct:
+                descend_rows(plan, buffers, layer, step, first_row, end_row)
+                if sparse:
+                    descend_rows(plan, buffers, layer, step, team.entry_rows[begin], team.entry_rows[end])
+            if layer > 0:
+                transpose_rows(plan, buffers, layer, first_row, end_row)
+    if last and begin == 0:
+        if rule.update_biases:
+            descend_all(buffers, step, plan.n_weights, plan.n_w, 0.0)
+        else:
+            buffers.g[plan.n_weights : plan.n_w] = 0.0
 
 
 @inlined
-def _finish(plan, buffers, samples, rule, step, at_once):
-    """The steps along collected gradients, and the transpose of the new weights"""
-    if not at_once:
-        descend_all(buffers, step, 0, plan.n_weights, step.decay)
-    elif samples.sparse and not is_plain(step):
-        descend_all(buffers, step, 0, plan.rows[0] * plan.padded[1], step.decay)
-    if rule.update_biases:
-        descend_all(buffers, step, plan.n_weights, plan.n_w, 0.0)
-    else:
-        buffers.g[plan.n_weights : plan.n_w] = 0.0
-    transpose_all(plan, buffers)
+def bound(n, part, n_parts, lane):
+    """Where part number `part` of n rows begins: a multiple of `lane`, and the one after the last ends behind row n"""
+    if part == 0:
+        return 0
+    blocks = (n + lane - 1) // lane
+    if part < n_parts:
+        blocks = blocks * part // n_parts
+    return blocks * lane
+
+
+@inlined
+def _sum(values, n):
+    total = 0.0
+    for i in range(n):
+        total += values[i]
+    return total
 
 
 @outlined
@@ -118,18 +170,18 @@ def _largest(values, start, n):
 @kernel
 def refresh(plan, buffers):
     """Make the transposed weights follow weights that came from outside"""
-    transpose_all(plan, buffers)
+    for layer in range(1, plan.sizes.size - 1):
+        transpose_rows(plan, buffers, layer, 0, plan.rows[layer])
 
 
 @inlined
-def transpose_all(plan, buffers):
-    """wt = the transpose of w, for every layer after the first"""
+def transpose_rows(plan, buffers, layer, first, last):
+    """wt = the transpose of w, for some rows (whole vectors of them) of a layer after the first"""
     lane = lanes(buffers.w)
-    for layer in range(1, plan.sizes.size - 1):
-        rows = plan.rows[layer]
-        columns = plan.padded[layer + 1]
-        for k in range(0, rows, lane):
-            for j in range(0, columns, lane):
-                source = plan.w_start[layer] + j * rows + k * lane
-                target = plan.wt_start[layer] + k * columns + j * lane
-                transpose(buffers.w, source, lane, buffers.wt, target, lane)
+    rows = plan.rows[layer]
+    columns = plan.padded[layer + 1]
+    for k in range(first, last, lane):
+        for j in range(0, columns, lane):
+            source = plan.w_start[layer] + j * rows + k * lane
+            target = plan.wt_start[layer] + k * columns + j * lane
+            transpose(buffers.w, source, lane, buffers.wt, target, lane)

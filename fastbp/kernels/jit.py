@@ -36,6 +36,7 @@ from numba.core.runtime import rtsys
 from numba.core.serialize import dumps
 from numba.extending import register_jitable
 
+from ..cores import usable_cores
 from ..errors import FastbpError
 from ..files import cache_directory
 from .warming import Preparation, before_compiling, prepared
@@ -77,7 +78,7 @@ def machine() -> dict[str, Any]:
         "llvmlite": llvmlite.__version__,
         "cpu": binding.get_host_cpu_name(),
         "vector_bits": next((bits for name, bits in widths.items() if features.get(name)), 128),
-        "threads": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        "threads": usable_cores(),
     }
 
 

@@ -36,6 +36,7 @@ __all__ = [
     "Samples",
     "aligned",
     "count_entries",
+    "cut_entries",
     "pack",
     "pack_columns",
     "pack_entries",
@@ -73,7 +74,7 @@ class Samples(NamedTuple):
 
     x: NDArray[Any]  # u1|f4|f8 (n * n_dense,) the dense inputs, sample after sample
     entries: NDArray[Any]  # u4 (n_entries,) the other inputs
-    starts: NDArray[Any]  # i8 (n + 1,) where the entries of each sample start
+    cuts: NDArray[Any]  # i8 (n * n_parts + 1,) where the entries of each sample start, and within it each part's
     y: NDArray[Any]  # i4 (n,) which row of `targets` is the sample's
     targets: NDArray[Any]  # f4|f8 (n_rows * padded outputs,) flat, zeros behind the last output
     scale: float  # network input = x * scale; applied once to the sum, not to every value
@@ -251,3 +252,22 @@ def pack_entries(words, mask, places, first_spare, lanes, starts, entries):
             entries[at] = np.uint32(spare * lanes)
             spare += 1
             at += 1
+
+
+@kernel
+def cut_entries(entries, starts, bounds, cuts):
+    """cuts[i * n_parts + p] = where the entries of sample i that belong to part p start
+
+    entries   u4 (n_entries,)          in    of each sample in the order of their places
+    starts    i8 (n + 1,)              in
+    bounds    i8 (n_parts + 1,)        in    the place at which each part starts
+    cuts      i8 (n * n_parts + 1,)    out
+    """
+    n_parts = bounds.size - 1
+    for i in range(starts.size - 1):
+        at = starts[i]
+        for part in range(n_parts):
+            while at < starts[i + 1] and np.int64(entries[at] & np.uint32(0xFFFF)) < bounds[part]:
+                at += 1
+            cuts[i * n_parts + part] = at
+    cuts[cuts.size - 1] = starts[starts.size - 1]
