@@ -16,6 +16,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -23,6 +24,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy_trainer import NumpyTrainer
 
+from fastbp.cores import usable_cores
 from fastbp.kernels import OPTIMIZER, Settings, Split, open_engine
 
 __all__ = ["TRAINERS", "Job", "MissingPeerError", "make", "useful_flops"]
@@ -102,13 +104,15 @@ class _Trainer:
 
 
 class Fastbp(_Trainer):
-    """The engine that `fastbp train` opens."""
+    """The engine that `fastbp train --threads` opens, with one thread per core of this process."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, threads: int | None = None, like: Fastbp | None = None) -> None:
         codes = np.eye(job.network.sizes[-1], dtype=np.float32)
-        train, nothing = Split(job.x, job.y, codes), Split(job.x[:0], job.y[:0], codes)
+        splits = Split(job.x, job.y, codes), Split(job.x[:0], job.y[:0], codes)
+        self._splits, self._shared = (like._splits, like._shared) if like else (splits, {})
         settings = Settings(OPTIMIZER[job.optimizer], job.batch_size, MOMENTUM, BETA_1, BETA_2, EPSILON)
-        self._engine = open_engine(job.network, job.theta, train, nothing, settings, x_scale=job.x_scale)
+        options: dict[str, Any] = {"shared": self._shared, "threads": threads or usable_cores()}
+        self._engine = open_engine(job.network, job.theta, *self._splits, settings, x_scale=job.x_scale, **options)
         self._etas = np.full(job.n_batches, job.eta)
         self.detail = self._engine.name
 
@@ -116,6 +120,22 @@ class Fastbp(_Trainer):
         costs = np.empty(self._etas.size)
         self._engine.run(order, self._etas, costs)
         return costs
+
+
+class FastbpMany(_Trainer):
+    """32 networks as `train_many` trains them: side by side on all cores, over one copy of the packed data."""
+
+    n_networks = 32
+
+    def __init__(self, job: Job) -> None:
+        first = Fastbp(job, threads=1)
+        self._trainers = [first, *(Fastbp(job, threads=1, like=first) for _ in range(self.n_networks - 1))]
+        self._pool = ThreadPoolExecutor(usable_cores())
+        self.detail = self._trainers[0].detail
+
+    def run(self, order: Array) -> Array:
+        costs = list(self._pool.map(lambda trainer: trainer.run(order), self._trainers))
+        return costs[0]
 
 
 class NumPy(_Trainer):
@@ -506,6 +526,7 @@ TRAINERS: dict[str, Any] = {
     "PyTorch": PyTorch,
     "PyTorch, compiled": PyTorchCompiled,
     "JAX": Jax,
+    "fastbp, 32 networks": FastbpMany,
     "JAX, vmap of 32 networks": JaxMany,
     "C, plain loops": PlainC,
     "C, vector extensions": VectorC,

@@ -151,7 +151,9 @@ def main() -> None:
     parser.add_argument("--threads", default="1", help="such as 1,2 or 1,all")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--peers", help="some of them, separated by semicolons")
-    parser.add_argument("--many", action="store_true", help="with JAX vmap of 32 networks, time per network")
+    parser.add_argument(
+        "--many", action="store_true", help="with 32 networks at once, by fastbp and JAX vmap: time per network"
+    )
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     parser.add_argument("--child", help="used by the script itself")
     given = parser.parse_args()
@@ -164,7 +166,7 @@ def main() -> None:
         return
     names = ["fastbp", "NumPy", "scikit-learn", "PyTorch", "PyTorch, compiled", "JAX"]
     names += ["C, plain loops", "C, vector extensions"]
-    names += ["JAX, vmap of 32 networks"] if given.many else []
+    names += ["fastbp, 32 networks", "JAX, vmap of 32 networks"] if given.many else []
     if given.peers:
         wanted = [name.strip() for name in given.peers.split(";")]
         names = ["fastbp", *(name for name in wanted if name != "fastbp")]
