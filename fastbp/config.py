@@ -22,14 +22,16 @@ __all__ = [
     "COSTS",
     "HIDDEN_ACTIVATIONS",
     "SQUARED_COSTS",
+    "VALUE_COSTS",
     "Config",
     "parse_layers",
 ]
 
-ACTIVATIONS = ("step", "identity", "sigmoid", "tanh", "relu", "leaky_relu", "softmax")
+ACTIVATIONS = ("step", "identity", "sigmoid", "tanh", "relu", "leaky_relu", "softmax", "exponential")
 HIDDEN_ACTIVATIONS = ("identity", "sigmoid", "tanh", "relu", "leaky_relu")
-COSTS = ("squared_error", "mean_squared_error", "binary_cross_entropy", "cross_entropy")
+COSTS = ("squared_error", "mean_squared_error", "binary_cross_entropy", "cross_entropy", "poisson")
 SQUARED_COSTS = ("squared_error", "mean_squared_error")
+VALUE_COSTS = (*SQUARED_COSTS, "poisson")  # those for which target values are read rather than classes
 MAX_UNITS = 10_000
 
 # type of a field -> what is accepted (NumPy's numbers are), how that is called, and what it becomes
@@ -190,5 +192,9 @@ def _check_pair(cost: str | None, output_activation: str | None) -> None:
         raise UsageError(f"cost cross_entropy needs output_activation softmax, got {output_activation}")
     if cost == "binary_cross_entropy" and output_activation != "sigmoid":
         raise UsageError(f"cost binary_cross_entropy needs output_activation sigmoid, got {output_activation}")
+    if cost == "poisson" and output_activation != "exponential":
+        raise UsageError(f"cost poisson needs output_activation exponential, got {output_activation}")
+    if output_activation == "exponential" and cost != "poisson":
+        raise UsageError(f"cost {cost} cannot be used with output_activation exponential; use poisson")
     if cost in SQUARED_COSTS and output_activation == "softmax":
         raise UsageError(f"cost {cost} cannot be used with output_activation softmax; use cross_entropy")

@@ -5,7 +5,7 @@ A Config and a Dataset come in, a Network and a number go out. Refused: layers t
 
 from __future__ import annotations
 
-from .config import SQUARED_COSTS, Config, parse_layers
+from .config import VALUE_COSTS, Config, parse_layers
 from .data.dataset import Dataset
 from .errors import UsageError
 from .network import Network
@@ -16,8 +16,22 @@ MOST_HIDDEN_LAYERS = 3
 
 # Learning rates for batches of 32, by what narrows them most; measured by scripts/choose_rates.py on images held out of
 # MNIST's training set. Larger batches take larger steps, by the square root of their size within these bounds.
-SGD_RATES = {"sigmoid": 1.0, "softmax": 1.0, "tanh": 0.2, "relu": 0.1, "leaky_relu": 0.1, "identity": 0.1}
-COST_FACTORS = {"squared_error": 2.0, "mean_squared_error": 1.0, "binary_cross_entropy": 0.5, "cross_entropy": 1.0}
+SGD_RATES = {
+    "sigmoid": 1.0,
+    "softmax": 1.0,
+    "tanh": 0.2,
+    "relu": 0.1,
+    "leaky_relu": 0.1,
+    "identity": 0.1,
+    "exponential": 0.02,
+}
+COST_FACTORS = {
+    "squared_error": 2.0,
+    "mean_squared_error": 1.0,
+    "binary_cross_entropy": 0.5,
+    "cross_entropy": 1.0,
+    "poisson": 1.0,
+}
 ADAM_RATE = 0.005
 SMALLEST_FACTOR, LARGEST_FACTOR = 0.5, 4.0
 
@@ -46,9 +60,9 @@ def network_for(config: Config, data: Dataset) -> Network:
     """
     cost, output_activation = _output_for(config, data)
     n_outputs = data.y_train.shape[1] if data.is_regression else data.n_classes
-    if data.is_regression and cost not in SQUARED_COSTS:
+    if data.is_regression and cost not in VALUE_COSTS:
         raise UsageError(
-            f"cost {cost} is for classes, but {data.name} has target values; use {' or '.join(SQUARED_COSTS)}"
+            f"cost {cost} is for classes, but {data.name} has target values; use {' or '.join(VALUE_COSTS)}"
         )
     sizes = parse_layers(config.layers)
     outputs = {n_outputs}
@@ -93,13 +107,15 @@ def _output_for(config: Config, data: Dataset) -> tuple[str, str]:
     """(cost, output activation), each taken from the other where only one is given."""
     cost, output_activation = config.cost, config.output_activation
     if cost is None:
-        if data.is_regression or output_activation in ("identity", "tanh", "relu", "leaky_relu"):
+        if output_activation == "exponential":
+            cost = "poisson"
+        elif data.is_regression or output_activation in ("identity", "tanh", "relu", "leaky_relu"):
             cost = "squared_error"
         else:
             cost = "binary_cross_entropy" if output_activation == "sigmoid" else "cross_entropy"
     if output_activation is None:
-        if cost == "cross_entropy":
-            output_activation = "softmax"
+        if cost in ("cross_entropy", "poisson"):
+            output_activation = "softmax" if cost == "cross_entropy" else "exponential"
         else:
             output_activation = "identity" if data.is_regression else "sigmoid"
     return cost, output_activation

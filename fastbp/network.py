@@ -76,15 +76,18 @@ class Network:
         for name in self.activations:
             if name not in ACTIVATIONS:
                 raise UsageError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {name!r}")
-        if "softmax" in self.activations[:-1]:
-            raise UsageError("softmax is for the output layer only; use sigmoid, tanh or relu in hidden layers")
+        for name in ("softmax", "exponential"):
+            if name in self.activations[:-1]:
+                raise UsageError(f"{name} is for the output layer only; use sigmoid, tanh or relu in hidden layers")
         if self.cost not in COSTS:
             raise UsageError(f"cost must be one of {', '.join(COSTS)}, got {self.cost!r}")
         output = self.activations[-1]
-        fits = {"cross_entropy": output == "softmax", "binary_cross_entropy": output == "sigmoid"}
-        if not fits.get(self.cost, output != "softmax"):
-            needed = {"cross_entropy": "softmax", "binary_cross_entropy": "sigmoid"}.get(self.cost, "any but softmax")
-            raise UsageError(f"cost {self.cost} needs output_activation {needed}, got {output}")
+        needed = {"cross_entropy": "softmax", "binary_cross_entropy": "sigmoid", "poisson": "exponential"}.get(
+            self.cost
+        )
+        if output != needed if needed else output in ("softmax", "exponential"):
+            wanted = needed or "any but softmax and exponential"
+            raise UsageError(f"cost {self.cost} needs output_activation {wanted}, got {output}")
 
     def __str__(self) -> str:
         return "-".join(map(str, self.sizes))

@@ -194,9 +194,11 @@ def fit_targets(y_train: NDArray[Any], output_activation: str) -> Scaling:
         return _to_range(y_train, -1.0)
     if output_activation in ("sigmoid", "relu", "leaky_relu", "step"):
         return _to_range(y_train, 0.0)
-    raise UsageError(
-        f"target values need output_activation identity, sigmoid, tanh, relu or leaky_relu, got {output_activation}"
-    )
+    if output_activation == "exponential":  # the mean of counts, which are what they are
+        if np.min(y_train) < 0:
+            raise UsageError(f"output_activation exponential needs target values of 0 or more, got {np.min(y_train):g}")
+        return Scaling(0.0, 1.0)
+    raise UsageError(f"target values need an output_activation other than softmax, got {output_activation}")
 
 
 def code_classes(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["normal", "permutation", "stream_key", "uniform"]
+__all__ = ["normal", "permutation", "stream_key", "uniform", "words"]
 
 GOLDEN = 0x9E3779B97F4A7C15
 _MASK = (1 << 64) - 1
@@ -37,8 +37,14 @@ def stream_key(seed: int, purpose: str, *counters: int) -> int:
     return key
 
 
-def _bits(key: int, n: int, start: int = 0) -> NDArray[np.uint64]:
-    """n hashed 64-bit words of the stream, from counter `start`."""
+def words(key: int, n: int, start: int = 0) -> NDArray[np.uint64]:
+    """n 64-bit words of the stream, from number `start`.
+
+    Examples
+    --------
+    >>> bool(words(7, 3, 2)[0] == words(7, 3)[2])
+    True
+    """
     z = np.arange(start + 1, start + n + 1, dtype=np.uint64) * np.uint64(GOLDEN) + np.uint64(key)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -53,13 +59,13 @@ def uniform(key: int, n: int) -> NDArray[np.float64]:
     >>> float(uniform(stream_key(0, "init"), 10_000).mean().round(1))
     0.5
     """
-    return (_bits(key, n) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return (words(key, n) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def normal(key: int, n: int) -> NDArray[np.float64]:
     """n numbers of the standard normal distribution (Box and Muller 1958)."""
     u = 1.0 - uniform(key, n)  # (0, 1], so that the logarithm is finite
-    angle = (_bits(key, n, start=n) >> np.uint64(11)).astype(np.float64) * (2.0 * np.pi * 2.0**-53)
+    angle = (words(key, n, start=n) >> np.uint64(11)).astype(np.float64) * (2.0 * np.pi * 2.0**-53)
     return np.sqrt(-2.0 * np.log(u)) * np.cos(angle)
 
 
@@ -71,4 +77,4 @@ def permutation(key: int, n: int) -> NDArray[np.int64]:
     >>> sorted(permutation(stream_key(1, "split"), 5).tolist())
     [0, 1, 2, 3, 4]
     """
-    return np.argsort(_bits(key, n), kind="stable").astype(np.int64)
+    return np.argsort(words(key, n), kind="stable").astype(np.int64)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .callbacks import Callback, Plan
-from .config import SQUARED_COSTS, Config
+from .config import VALUE_COSTS, Config
 from .cores import checked_threads, usable_cores
 from .data import Dataset, load_dataset
 from .defaults import learning_rate_for, network_for
@@ -344,7 +344,7 @@ def dataset_for(data: Any, config: Config) -> Dataset:
                 f"data must be (x_train, y_train) or (x_train, y_train, x_test, y_test), got {len(data)} arrays"
             )
         return Dataset.from_arrays(*data)
-    return load_dataset(data, target="values" if config.cost in SQUARED_COSTS else "auto", seed=config.seed)
+    return load_dataset(data, target="values" if config.cost in VALUE_COSTS else "auto", seed=config.seed)
 
 
 def _check_fit(network: Network, data: Dataset, init_from: Model | None) -> None:

@@ -86,12 +86,14 @@ def test_the_defaults():
         (
             "cost",
             "hinge",
-            "cost must be one of squared_error, mean_squared_error, binary_cross_entropy, cross_entropy, got 'hinge'",
+            "cost must be one of squared_error, mean_squared_error, binary_cross_entropy, cross_entropy, poisson, "
+            "got 'hinge'",
         ),
         (
             "output_activation",
             ["tanh"],
-            "output_activation must be one of step, identity, sigmoid, tanh, relu, leaky_relu, softmax, got ['tanh']",
+            "output_activation must be one of step, identity, sigmoid, tanh, relu, leaky_relu, softmax, exponential, "
+            "got ['tanh']",
         ),
         (
             "output_activation",
@@ -143,10 +145,12 @@ def test_hidden_activations(name):
     assert Config(activation="relu, tanh").hidden_activations == ("relu", "tanh")
 
 
-@pytest.mark.parametrize("cost", ["squared_error", "mean_squared_error", "binary_cross_entropy", "cross_entropy"])
-@pytest.mark.parametrize("output", ["identity", "sigmoid", "tanh", "relu", "leaky_relu", "softmax"])
+@pytest.mark.parametrize(
+    "cost", ["squared_error", "mean_squared_error", "binary_cross_entropy", "cross_entropy", "poisson"]
+)
+@pytest.mark.parametrize("output", ["identity", "sigmoid", "tanh", "relu", "leaky_relu", "softmax", "exponential"])
 def test_cost_and_output_belong_together(cost, output):
-    needed = {"cross_entropy": {"softmax"}, "binary_cross_entropy": {"sigmoid"}}
+    needed = {"cross_entropy": {"softmax"}, "binary_cross_entropy": {"sigmoid"}, "poisson": {"exponential"}}
     squared = {"identity", "sigmoid", "tanh", "relu", "leaky_relu"}
     if output in needed.get(cost, squared):
         assert Config(cost=cost, output_activation=output).cost == cost

@@ -103,13 +103,18 @@ CODES = {
     "RELU": 4,
     "LEAKY_RELU": 5,
     "SOFTMAX": 6,
+    "EXPONENTIAL": 7,
     "SQUARED_ERROR": 0,
     "MEAN_SQUARED_ERROR": 1,
     "BINARY_CROSS_ENTROPY": 2,
     "CROSS_ENTROPY": 3,
+    "POISSON": 4,
     "SGD": 0,
     "MOMENTUM": 1,
     "ADAM": 2,
+    "NESTEROV": 3,
+    "RMSPROP": 4,
+    "ADAMW": 5,
 }
 
 MODULES = sorted(
@@ -144,8 +149,8 @@ def test_names_of_the_package():
 
 def test_names_of_the_kernels():
     assert sorted(fastbp.kernels.__all__) == sorted(
-        [*CODES, *STAGES, "OPTIMIZER", "adam_update", "loss", "momentum_update"]
-        + ["Engine", "Evaluation", "Preparation", "Settings", "Split"]
+        [*CODES, *STAGES, "OPTIMIZER", "adam_update", "loss", "momentum_update", "nesterov_update", "rmsprop_update"]
+        + ["CsrRows", "Engine", "Evaluation", "Preparation", "Settings", "Split"]
         + ["announce_compiling", "open_engine", "warm_up"]
     )
     assert {name: getattr(fastbp.kernels, name) for name in CODES} == CODES

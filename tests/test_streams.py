@@ -5,7 +5,7 @@ from itertools import permutations, product
 import numpy as np
 import pytest
 
-from fastbp.streams import _bits, normal, permutation, stream_key, uniform
+from fastbp.streams import normal, permutation, stream_key, uniform, words
 
 # the first outputs of Vigna's splitmix64.c for the seed 1234567
 PUBLISHED = [
@@ -18,11 +18,11 @@ PUBLISHED = [
 
 
 def test_the_stream_of_a_key_is_splitmix64():
-    assert _bits(1234567, 5).tolist() == PUBLISHED
+    assert words(1234567, 5).tolist() == PUBLISHED
 
 
 def test_a_stream_can_be_entered_anywhere():
-    assert _bits(1234567, 2, start=3).tolist() == PUBLISHED[3:]
+    assert words(1234567, 2, start=3).tolist() == PUBLISHED[3:]
 
 
 def test_keys_are_hashed_with_the_finaliser_of_splitmix64():
@@ -49,7 +49,7 @@ def test_keys_never_meet():
     assert all(0 <= key < 2**64 for key in keys)
 
 
-def test_neighbouring_seeds_share_half_of_their_bits():
+def test_neighbouring_seeds_share_half_of_theirwords():
     distances = [(stream_key(s, "init") ^ stream_key(s + 1, "init")).bit_count() for s in range(1000)]
     assert abs(np.mean(distances) - 32.0) < 0.6  # standard error 4 / sqrt(1000) = 0.13
 
@@ -76,7 +76,7 @@ def test_uniform_numbers_of_two_streams_are_uncorrelated():
     assert abs(np.corrcoef(u, v)[0, 1]) < 0.015
 
 
-def test_uniform_numbers_have_53_bits():
+def test_uniform_numbers_have_53words():
     scaled = uniform(stream_key(0, "noise"), 1000) * 2.0**53
     assert (scaled == np.round(scaled)).all()
     assert (scaled % 2 == 1).any()

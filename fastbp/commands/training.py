@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from ..config import SQUARED_COSTS, Config
+from ..config import VALUE_COSTS, Config
 from ..errors import DivergedError, FastbpError, UsageError
 from ..options import (
     SectionedCommand,
@@ -78,7 +78,7 @@ def train(ctx: click.Context, /, **options: Any) -> None:
     if config.engine in ("auto", "fused"):  # they do without BLAS, whose threads take 30 of 440 ms to start and to end
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     with LiveView(options["quiet"]) as view:
-        target = "values" if config.cost in SQUARED_COSTS else "auto"
+        target = "values" if config.cost in VALUE_COSTS else "auto"
         dataset = read_dataset(options, view, config.seed, target)
         view.data_name = dataset.name
         if seeds:

@@ -17,14 +17,19 @@ import numpy as np
 from ..errors import FastbpError, UsageError
 from .codes import (
     ADAM,
+    ADAMW,
     BINARY_CROSS_ENTROPY,
     CROSS_ENTROPY,
+    EXPONENTIAL,
     IDENTITY,
     LEAKY_RELU,
     MEAN_SQUARED_ERROR,
     MOMENTUM,
+    NESTEROV,
     OPTIMIZER,
+    POISSON,
     RELU,
+    RMSPROP,
     SGD,
     SIGMOID,
     SOFTMAX,
@@ -32,7 +37,7 @@ from .codes import (
     STEP,
     TANH,
 )
-from .protocol import Engine, Evaluation, Settings, Split
+from .protocol import CsrRows, Engine, Evaluation, Settings, Split
 from .warming import Preparation, announce_compiling, warm_up
 
 if TYPE_CHECKING:
@@ -43,26 +48,34 @@ if TYPE_CHECKING:
         hidden_delta,
         loss,
         momentum_update,
+        nesterov_update,
         output_delta,
+        rmsprop_update,
         update,
     )
 
 __all__ = [
     "ADAM",
+    "ADAMW",
     "BINARY_CROSS_ENTROPY",
     "CROSS_ENTROPY",
+    "EXPONENTIAL",
     "IDENTITY",
     "LEAKY_RELU",
     "MEAN_SQUARED_ERROR",
     "MOMENTUM",
+    "NESTEROV",
     "OPTIMIZER",
+    "POISSON",
     "RELU",
+    "RMSPROP",
     "SGD",
     "SIGMOID",
     "SOFTMAX",
     "SQUARED_ERROR",
     "STEP",
     "TANH",
+    "CsrRows",
     "Engine",
     "Evaluation",
     "Preparation",
@@ -75,8 +88,10 @@ __all__ = [
     "hidden_delta",
     "loss",
     "momentum_update",
+    "nesterov_update",
     "open_engine",
     "output_delta",
+    "rmsprop_update",
     "update",
     "warm_up",
 ]
@@ -88,7 +103,9 @@ _STAGES = (
     "hidden_delta",
     "loss",
     "momentum_update",
+    "nesterov_update",
     "output_delta",
+    "rmsprop_update",
     "update",
 )
 
@@ -174,6 +191,8 @@ def open_engine(
         )
     if input_layout == "sparse":
         raise UsageError(f"engine {engine} takes dense input only; use engine fused for input_layout sparse")
+    if isinstance(train.x, CsrRows) or isinstance(test.x, CsrRows):
+        raise UsageError(f"engine {engine} takes dense input only; use engine fused for sparse samples")
     from .stepwise import StepwiseEngine
 
     module = import_module(f".{engine}", __name__)

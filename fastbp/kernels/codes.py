@@ -8,16 +8,21 @@ from __future__ import annotations
 __all__ = [
     "ACTIVATION",
     "ADAM",
+    "ADAMW",
     "BINARY_CROSS_ENTROPY",
     "COST",
     "CROSS_ENTROPY",
+    "EXPONENTIAL",
     "IDENTITY",
     "LEAKY_RELU",
     "LEAKY_SLOPE",
     "MEAN_SQUARED_ERROR",
     "MOMENTUM",
+    "NESTEROV",
     "OPTIMIZER",
+    "POISSON",
     "RELU",
+    "RMSPROP",
     "SGD",
     "SIGMOID",
     "SOFTMAX",
@@ -26,9 +31,9 @@ __all__ = [
     "TANH",
 ]
 
-STEP, IDENTITY, SIGMOID, TANH, RELU, LEAKY_RELU, SOFTMAX = range(7)
-SQUARED_ERROR, MEAN_SQUARED_ERROR, BINARY_CROSS_ENTROPY, CROSS_ENTROPY = range(4)
-SGD, MOMENTUM, ADAM = range(3)
+STEP, IDENTITY, SIGMOID, TANH, RELU, LEAKY_RELU, SOFTMAX, EXPONENTIAL = range(8)
+SQUARED_ERROR, MEAN_SQUARED_ERROR, BINARY_CROSS_ENTROPY, CROSS_ENTROPY, POISSON = range(5)
+SGD, MOMENTUM, ADAM, NESTEROV, RMSPROP, ADAMW = range(6)
 
 LEAKY_SLOPE = 0.01
 
@@ -40,11 +45,20 @@ ACTIVATION = {
     "relu": RELU,
     "leaky_relu": LEAKY_RELU,
     "softmax": SOFTMAX,
+    "exponential": EXPONENTIAL,
 }
 COST = {
     "squared_error": SQUARED_ERROR,
     "mean_squared_error": MEAN_SQUARED_ERROR,
     "binary_cross_entropy": BINARY_CROSS_ENTROPY,
     "cross_entropy": CROSS_ENTROPY,
+    "poisson": POISSON,
 }
-OPTIMIZER = {"sgd": SGD, "momentum": MOMENTUM, "adam": ADAM}
+OPTIMIZER = {
+    "sgd": SGD,
+    "momentum": MOMENTUM,
+    "nesterov": NESTEROV,
+    "rmsprop": RMSPROP,
+    "adam": ADAM,
+    "adamw": ADAMW,
+}

@@ -12,8 +12,10 @@ import numpy as np
 from numba import config
 from numpy.typing import NDArray
 
+from ..streams import stream_key
 from . import fused
-from .codes import ACTIVATION, ADAM, COST, SGD
+from .codes import ACTIVATION, ADAM, ADAMW, COST, RMSPROP, SGD
+from .dropout import UNITS, limits_of
 from .fused_forward import ROWS
 from .layout import Buffers, Rule, aligned, pack, plan_of, unpack
 from .packing import cut_rows, order_inputs, pack_splits
@@ -89,23 +91,37 @@ class FusedEngine:
             beta_2=float(settings.beta_2),
             epsilon=float(settings.epsilon),
             update_biases=settings.update_biases,
+            rho=float(settings.rho),
+            decay_per_batch=settings.decay_per_batch,
+            penalty_in_cost=settings.penalty_in_cost and settings.optimizer != ADAMW,
+            clip_norm=float(settings.clip_norm),
+            hold=False,
+            dropping=any(settings.dropout),
+            key=np.uint64(stream_key(settings.seed, "dropout")),
+            limits=limits_of(settings.dropout, max(len(kinds) - 1, 1)),
+            factors=1.0 / (1.0 - np.array(settings.dropout or (0.0,))),
+            n_words=sum(-(-size // UNITS) for size in network.sizes[1:-1]),
         )
         mask = aligned(int(plan.padded[-1]), self._dtype)
         mask[: plan.sizes[-1]] = 1
-        n_state = plan.n_w if settings.optimizer != SGD else self._lanes
+        n_moments = plan.n_w if settings.optimizer not in (SGD, RMSPROP) else self._lanes
+        n_squares = plan.n_w if settings.optimizer in (RMSPROP, ADAM, ADAMW) else self._lanes
         self._buffers = Buffers(
             w=aligned(plan.n_w, self._dtype),
             wt=aligned(plan.n_wt, self._dtype),
             g=aligned(plan.n_w, self._dtype),
-            m=aligned(n_state, self._dtype),
-            u=aligned(plan.n_w if settings.optimizer == ADAM else self._lanes, self._dtype),
+            m=aligned(n_moments, self._dtype),
+            u=aligned(n_squares, self._dtype),
             a=aligned(plan.n_a, self._dtype),
             delta=aligned(plan.n_a, self._dtype),
+            keep=aligned(plan.n_a if any(settings.dropout) else self._lanes, self._dtype),
+            sums=np.zeros(2),
             mask=mask,
             norms=np.ones(block + self._lanes, self._dtype),
             losses=aligned(block + self._lanes, self._dtype),
         )
         self._steps = 0
+        self._n_parameters = theta.size
         threads = 1 if config.DISABLE_JIT else threads  # interpreted, `atomics` are for one thread
         entry_rows = cut_rows(plan, inputs, self._lanes, threads)
         self._samples = pack_splits(train, test, x_scale, inputs, entry_rows, self._dtype, shared)
@@ -131,23 +147,56 @@ class FusedEngine:
         right = self._run(split, order, np.full(costs.size, -1.0), costs)
         if order.size == 0:
             return Evaluation(float("nan"), None)
-        sizes = np.minimum(size, order.size - size * np.arange(costs.size))
+        masses = np.minimum(size, order.size - size * np.arange(costs.size)).astype(np.float64)
+        samples = self._samples[split]
+        if samples.weighted:
+            masses = np.add.reduceat(samples.weights[order], np.arange(0, order.size, size))
         accuracy = int(right.sum()) / order.size if self._classes else None
-        return Evaluation(float(costs @ sizes) / order.size, accuracy)
+        return Evaluation(float(costs @ masses) / max(float(masses.sum()), 1e-300), accuracy)
+
+    def cost_and_gradient(self) -> tuple[float, NDArray[Any]]:
+        """Mean cost of all training samples, and its gradient; see `protocol.Engine.cost_and_gradient`."""
+        samples, rule, g = self._samples["train"], self._rule, self._buffers.g
+        order, cost = np.arange(samples.y.size, dtype=np.uint32), np.empty(1)
+        whole = rule._replace(batch_size=order.size, hold=True, dropping=False, penalty_in_cost=False)
+        self._run("train", order, np.zeros(1), cost, whole)
+        gradient = np.empty(self._n_parameters, dtype=self._dtype)
+        unpack(g, self._plan, self._inputs, self._lanes, self._network.layers_of(gradient))
+        g[:] = 0
+        mass = float(samples.weights.sum()) if samples.weighted else float(order.size)
+        gradient /= mass
+        decay = 0.0 if rule.optimizer == ADAMW else rule.decay / mass if rule.decay_per_batch else rule.decay
+        theta, penalty = self._network.layers_of(self.parameters()), 0.0
+        for (W, _), (dW, db) in zip(theta, self._network.layers_of(gradient), strict=True):
+            dW += W.dtype.type(decay) * W
+            penalty += decay / 2 * float(np.vdot(W, W))
+            if not rule.update_biases:
+                db[:] = 0
+        return float(cost[0]) + penalty, gradient
+
+    def reset_state(self) -> None:
+        """Forget moments and the number of updates; the parameters stay."""
+        self._buffers.m[:] = 0
+        self._buffers.u[:] = 0
+        self._steps = 0
 
     def _run(
-        self, split: str, order: NDArray[np.uint32], etas: NDArray[np.float64], costs: NDArray[np.float64]
+        self,
+        split: str,
+        order: NDArray[np.uint32],
+        etas: NDArray[np.float64],
+        costs: NDArray[np.float64],
+        rule: Rule | None = None,
     ) -> NDArray[np.int64]:
         right = np.empty(etas.size, dtype=np.int64)
         samples = self._samples[split]
-        work = (self._plan, self._buffers, samples, self._rule, order, etas, costs, right, self._steps)
+        work = (self._plan, self._buffers, samples, rule or self._rule, order, etas, costs, right, self._steps)
         self._helpers.run(partial(fused.run_batches, *work), self._new_team())
         return right
 
     def parameters(self) -> NDArray[Any]:
         """A copy of theta, (n_parameters,)."""
-        pairs = zip(self._network.sizes, self._network.sizes[1:], strict=False)
-        theta = np.empty(sum((n_in + 1) * n_out for n_in, n_out in pairs), dtype=self._dtype)
+        theta = np.empty(self._n_parameters, dtype=self._dtype)
         unpack(self._buffers.w, self._plan, self._inputs, self._lanes, self._network.layers_of(theta))
         return theta
 

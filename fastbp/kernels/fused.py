@@ -9,8 +9,12 @@ inner loops. Kernels here trust their arguments; they do not allocate, check, ra
 
 from __future__ import annotations
 
-from .codes import TANH
+import numpy as np
+
+from .codes import ADAMW, TANH
+from .dropout import put_factors
 from .fused_backward import (
+    Step,
     descend_all,
     descend_rows,
     gradient,
@@ -47,14 +51,19 @@ def run_batches(plan, buffers, samples, rule, order, etas, costs, right, n_updat
         first = batch * rule.batch_size
         n_batch = min(rule.batch_size, order.size - first)
         learn = etas[batch] >= 0.0
-        step = step_of(rule, etas[batch], n_batch, n_updates + batch + 1)
+        mass = _mass(samples, order, first, n_batch)
+        step = step_of(rule, etas[batch], mass, n_updates + batch + 1)
         # A batch that fits into one block updates the weights straight from the products; others collect gradients.
-        at_once = n_batch <= rule.block
+        collecting = rule.hold or rule.clip_norm > 0.0
+        at_once = n_batch <= rule.block and not collecting
         for start in range(first, first + n_batch, rule.block):
             n = min(rule.block, first + n_batch - start)
             begin, end = share(team, phase, role)
             while begin < end:
-                _down_and_up(plan, buffers, samples, rule, order, start, n, learn, team.n_parts, begin, end)
+                if begin == 0 and start == first and learn and rule.penalty_in_cost:
+                    buffers.sums[0] = sum_of_squares(buffers.w, plan.n_weights)
+                at = np.uint64((n_updates + batch) * rule.batch_size + start - first)
+                _down_and_up(plan, buffers, samples, rule, order, start, n, learn, team.n_parts, begin, end, at)
                 begin, end = share_next(team, phase, role, end - begin)
             if not over(team, phase, role):
                 leave(team)
@@ -62,15 +71,36 @@ def run_batches(plan, buffers, samples, rule, order, etas, costs, right, n_updat
             begin, end = share(team, phase + 1, role)
             while begin < end:
                 if learn:
-                    last = start + n == first + n_batch
-                    _learn(plan, buffers, samples, rule, order, start, n, step, at_once, last, team, begin, end)
+                    _gradients(plan, buffers, samples, order, start, n, step, at_once, team, begin, end)
+                    if start + n == first + n_batch and not collecting:
+                        _finish(plan, buffers, samples, rule, step, at_once, team, begin, end)
                 if begin == 0:
                     costs[batch] = _sum(buffers.losses, n) + (0.0 if start == first else costs[batch])
                     right[batch] = (0 if start == first else right[batch]) + (
                         0 if learn else _count_right(plan, buffers, samples, order, start, n)
                     )
                     if start + n == first + n_batch:
-                        costs[batch] /= n_batch
+                        costs[batch] /= mass
+                        if learn and rule.penalty_in_cost:
+                            costs[batch] += 0.5 * step.decay * buffers.sums[0]
+                begin, end = share_next(team, phase + 1, role, end - begin)
+            if not over(team, phase + 1, role):
+                leave(team)
+                return
+            phase += 2
+        if learn and rule.clip_norm > 0.0 and not rule.hold:
+            begin, end = share(team, phase, role)
+            while begin < end:
+                if begin == 0:
+                    buffers.sums[1] = _squared_norm(plan, buffers, rule, step)
+                begin, end = share_next(team, phase, role, end - begin)
+            if not over(team, phase, role):
+                leave(team)
+                return
+            clipped = _clipped(rule, step, np.sqrt(buffers.sums[1]))
+            begin, end = share(team, phase + 1, role)
+            while begin < end:
+                _finish(plan, buffers, samples, rule, clipped, at_once, team, begin, end)
                 begin, end = share_next(team, phase + 1, role, end - begin)
             if not over(team, phase + 1, role):
                 leave(team)
@@ -79,21 +109,35 @@ def run_batches(plan, buffers, samples, rule, order, etas, costs, right, n_updat
 
 
 @inlined
-def _down_and_up(plan, buffers, samples, rule, order, start, n, learn, n_parts, begin, end):
+def _down_and_up(plan, buffers, samples, rule, order, start, n, learn, n_parts, begin, end, at):
     """Forward pass, cost and deltas, for a part of a block's samples"""
     lane = lanes(buffers.a)
     first = bound(n, begin, n_parts, lane)
     last = min(bound(n, end, n_parts, lane), n)
-    forward(plan, buffers, samples, order, start, first, last, n_parts)
+    dropping = learn and rule.dropping
+    if dropping:
+        _draw(plan, buffers.keep, rule, first, last, at)
+    forward(plan, buffers, samples, order, start, first, last, n_parts, dropping)
     output(plan, buffers, samples, rule.cost, order, start, first, last)
     if learn:
         for layer in range(plan.sizes.size - 2, 0, -1):
-            hidden_delta(plan, buffers, layer, first, last)
+            hidden_delta(plan, buffers, rule, layer, first, last)
 
 
 @inlined
-def _learn(plan, buffers, samples, rule, order, start, n, step, at_once, last, team, begin, end):
-    """Gradients of a part of the weights, used or collected; after the last block of a batch, the rest of the update"""
+def _draw(plan, keep, rule, first, last, at):
+    """The factors of dropout for a part of a block's samples; `at` counts samples since the first update"""
+    for i in range(first, last):
+        word = (at + np.uint64(i)) * np.uint64(rule.n_words)
+        for layer in range(1, plan.sizes.size - 1):
+            row = plan.a_start[layer] + i * plan.padded[layer]
+            limit = rule.limits[layer - 1]
+            word = put_factors(rule.key, word, limit, rule.factors[layer - 1], keep, row, plan.sizes[layer])
+
+
+@inlined
+def _gradients(plan, buffers, samples, order, start, n, step, at_once, team, begin, end):
+    """Gradients of a part of the weights, used at once or collected"""
     plain = is_plain(step)
     lane = lanes(buffers.w)
     for layer in range(plan.sizes.size - 1):
@@ -101,21 +145,29 @@ def _learn(plan, buffers, samples, rule, order, start, n, step, at_once, last, t
         first_row = bound(plan.sizes[layer], begin, team.n_parts, lane)
         end_row = bound(plan.sizes[layer], end, team.n_parts, lane)
         scale = samples.scale if layer == 0 else 1.0
-        together = sparse and not plain
-        direct = at_once and not together
+        direct = at_once and not (sparse and not plain)
         gradient(plan, buffers, samples, order, start, layer, n, scale, step, direct, first_row, end_row)
         if sparse:
             gradient_sparse(plan, buffers, samples, order, start, n, step, at_once, team.n_parts, begin, end)
         if begin == 0:
             gradient_bias(plan, buffers, layer, n)
-        if last:
-            if not direct:
-                descend_rows(plan, buffers, layer, step, first_row, end_row)
-                if sparse:
-                    descend_rows(plan, buffers, layer, step, team.entry_rows[begin], team.entry_rows[end])
-            if layer > 0:
-                transpose_rows(plan, buffers, layer, first_row, end_row)
-    if last and begin == 0:
+
+
+@inlined
+def _finish(plan, buffers, samples, rule, step, at_once, team, begin, end):
+    """The steps along collected gradients of a part of the weights, and the transpose of the new ones"""
+    lane = lanes(buffers.w)
+    for layer in range(plan.sizes.size - 1):
+        sparse = layer == 0 and samples.sparse
+        first_row = bound(plan.sizes[layer], begin, team.n_parts, lane)
+        end_row = bound(plan.sizes[layer], end, team.n_parts, lane)
+        if not at_once or (sparse and not is_plain(step)):
+            descend_rows(plan, buffers, layer, step, first_row, end_row)
+            if sparse:
+                descend_rows(plan, buffers, layer, step, team.entry_rows[begin], team.entry_rows[end])
+        if layer > 0:
+            transpose_rows(plan, buffers, layer, first_row, end_row)
+    if begin == 0:
         if rule.update_biases:
             descend_all(buffers, step, plan.n_weights, plan.n_w, 0.0)
         else:
@@ -131,6 +183,50 @@ def bound(n, part, n_parts, lane):
     if part < n_parts:
         blocks = blocks * part // n_parts
     return blocks * lane
+
+
+@inlined
+def _mass(samples, order, first, n):
+    """How much the samples of a batch weigh together: their number, where all weigh the same"""
+    if not samples.weighted:
+        return float(n)
+    mass = 0.0
+    for i in range(first, first + n):
+        mass += samples.weights[order[i]]
+    return mass if mass > 0.0 else 1.0
+
+
+@outlined
+def _squared_norm(plan, buffers, rule, step):
+    """Sum of squares of the gradient of the mean cost, with the penalty on the weights, which is added to it here"""
+    if not rule.update_biases:
+        buffers.g[plan.n_weights : plan.n_w] = 0.0
+    if step.optimizer != ADAMW:
+        for at in range(plan.n_weights):
+            buffers.g[at] += step.decay / step.mean * buffers.w[at]
+    return sum_of_squares(buffers.g, plan.n_w) * step.mean * step.mean
+
+
+@inlined
+def _clipped(rule, step, norm):
+    """The step with a gradient of at most clip_norm; the penalty is in it already"""
+    factor = min(1.0, rule.clip_norm / norm) if norm > 0.0 else 1.0
+    decay = step.decay if step.optimizer == ADAMW else 0.0
+    mean = step.mean * factor
+    rates = step.momentum, step.beta_1, step.beta_2, step.epsilon, step.rho
+    return Step(step.optimizer, step.rate, step.eta, mean, decay, *rates)
+
+
+@outlined
+def sum_of_squares(values, n):
+    """Sum of values[i]^2 for i < n, in float64, n a multiple of 4"""
+    s0 = s1 = s2 = s3 = 0.0
+    for i in range(0, n, 4):
+        s0 += np.float64(values[i]) * values[i]
+        s1 += np.float64(values[i + 1]) * values[i + 1]
+        s2 += np.float64(values[i + 2]) * values[i + 2]
+        s3 += np.float64(values[i + 3]) * values[i + 3]
+    return (s0 + s1) + (s2 + s3)
 
 
 @inlined

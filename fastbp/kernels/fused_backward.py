@@ -10,7 +10,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .codes import ADAM, BINARY_CROSS_ENTROPY, CROSS_ENTROPY, MEAN_SQUARED_ERROR, MOMENTUM, SGD
+from .codes import (
+    ADAM,
+    ADAMW,
+    BINARY_CROSS_ENTROPY,
+    CROSS_ENTROPY,
+    MEAN_SQUARED_ERROR,
+    MOMENTUM,
+    NESTEROV,
+    POISSON,
+    RMSPROP,
+    SGD,
+)
 from .fused_forward import AHEAD, ROWS, f, f_prime, products
 from .jit import inlined
 from .layout import ENTRIES
@@ -30,6 +41,7 @@ __all__ = [
     "step_of",
 ]
 
+TINY = 1e-30  # in place of a target of 0, whose logarithm is multiplied with 0
 CACHE_LINE = 64
 ENTRY_LINE = CACHE_LINE // 4
 FETCHED = 64  # samples fetched while the batch before them is at work: of 784 numbers, 200 KB of second-level cache
@@ -62,6 +74,9 @@ def output(plan, buffers, samples, cost, order, start, first, end):
                 # max(z, 0) - z y + ln(1 + exp(-|z|)) cannot overflow
                 magnitude = maximum(z, -z)
                 loss = loss + (maximum(z, fill(a, 0.0)) - z * y + log(1.0 + exp(-magnitude))) * mask
+            elif cost == POISSON:  # a - y + y ln(y / a)
+                some = maximum(y, fill(a, TINY))
+                loss = loss + (act - y + y * (log(some) - z)) * mask
             elif cost == MEAN_SQUARED_ERROR:
                 loss = fma(d, d, loss)
                 d = d * 2.0 * f_prime(kind, act)
@@ -74,6 +89,13 @@ def output(plan, buffers, samples, cost, order, start, first, end):
     if cost == CROSS_ENTROPY:
         for i in range(first, end, lane):
             store(losses, i, load(losses, i) + log(load(buffers.norms, i)))
+    if samples.weighted:
+        for i in range(first, end):
+            weight = samples.weights[order[start + i]]
+            losses[i] *= weight
+            row = plan.a_start[last] + i * stride
+            for j in range(row, row + stride, lane):
+                store(delta, j, load(delta, j) * weight)
 
 
 @inlined
@@ -103,7 +125,7 @@ def _softmax(buffers, targets, i, row, target, stride):
 
 
 @inlined
-def hidden_delta(plan, buffers, layer, first, end):
+def hidden_delta(plan, buffers, rule, layer, first, end):
     """delta[i, k] = f'(z[i, k]) * sum_j delta_next[i, j] W[k, j], with the panels of the transpose"""
     a = buffers.a
     delta = buffers.delta
@@ -135,7 +157,12 @@ def hidden_delta(plan, buffers, layer, first, end):
             store(delta, at + 7 * stride, s7)
     kind = plan.kinds[layer - 1]
     for at in range(plan.a_start[layer] + first * stride, plan.a_start[layer] + end * stride, lane):
-        store(delta, at, load(delta, at) * f_prime(kind, load(a, at)))
+        if rule.dropping:  # a is f(z) times its factor
+            keep = load(buffers.keep, at)
+            whole = load(a, at) * (1.0 / rule.factors[layer - 1])
+            store(delta, at, load(delta, at) * keep * f_prime(kind, whole))
+        else:
+            store(delta, at, load(delta, at) * f_prime(kind, load(a, at)))
 
 
 class Step(NamedTuple):
@@ -143,20 +170,25 @@ class Step(NamedTuple):
 
     optimizer: int
     rate: float  # learning rate; Adam: with its correction for the first steps
-    mean: float  # 1 / number of samples in the batch
+    eta: float  # learning rate
+    mean: float  # 1 / number of samples in the batch, or 1 / the sum of their weights
     decay: float
     momentum: float
     beta_1: float
     beta_2: float
     epsilon: float
+    rho: float
 
 
 @inlined
-def step_of(rule, eta, n_batch, number):
+def step_of(rule, eta, mass, number):
+    """The step of update `number` (the first is 1) with a batch whose samples weigh `mass` together"""
     rate = eta
-    if rule.optimizer == ADAM:
+    if rule.optimizer == ADAM or rule.optimizer == ADAMW:
         rate = eta * np.sqrt(1.0 - rule.beta_2**number) / (1.0 - rule.beta_1**number)
-    return Step(rule.optimizer, rate, 1.0 / n_batch, rule.decay, rule.momentum, rule.beta_1, rule.beta_2, rule.epsilon)
+    mean = 1.0 / mass
+    decay = rule.decay * mean if rule.decay_per_batch else rule.decay
+    return Step(rule.optimizer, rate, eta, mean, decay, rule.momentum, rule.beta_1, rule.beta_2, rule.epsilon, rule.rho)
 
 
 @inlined
@@ -170,14 +202,24 @@ def _descend(buffers, at, total, step, decay):
     """One vector of parameters takes a step along its gradient; `total` is summed over the samples of the batch"""
     w = buffers.w
     value = load(w, at)
-    g = fma(value, fill(w, decay), total * step.mean)
+    g = fma(value, fill(w, 0.0 if step.optimizer == ADAMW else decay), total * step.mean)
     if step.optimizer == SGD:
         store(w, at, value - g * step.rate)
     elif step.optimizer == MOMENTUM:
         v = fma(load(buffers.m, at), fill(w, step.momentum), -(g * step.rate))
         store(buffers.m, at, v)
         store(w, at, value + v)
+    elif step.optimizer == NESTEROV:
+        v = fma(load(buffers.m, at), fill(w, step.momentum), -(g * step.rate))
+        store(buffers.m, at, v)
+        store(w, at, fma(v, fill(w, step.momentum), value - g * step.rate))
+    elif step.optimizer == RMSPROP:
+        u = fma(load(buffers.u, at), fill(w, step.rho), g * g * (1.0 - step.rho))
+        store(buffers.u, at, u)
+        store(w, at, value - g * step.rate / (sqrt(u) + step.epsilon))
     else:
+        if step.optimizer == ADAMW:
+            value = value * (1.0 - step.eta * decay)
         m = fma(load(buffers.m, at), fill(w, step.beta_1), g * (1.0 - step.beta_1))
         u = fma(load(buffers.u, at), fill(w, step.beta_2), g * g * (1.0 - step.beta_2))
         store(buffers.m, at, m)

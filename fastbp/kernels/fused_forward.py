@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .codes import LEAKY_RELU, LEAKY_SLOPE, RELU, SIGMOID, STEP, TANH
+from .codes import EXPONENTIAL, LEAKY_RELU, LEAKY_SLOPE, RELU, SIGMOID, STEP, TANH
 from .jit import inlined
 from .layout import ENTRIES
 from .simd import broadcast, fill, fma, lanes, load, load_as, peek, prefetch, store, unpack_bfloat16, where_less
@@ -24,17 +24,22 @@ AHEAD = 8  # samples between the one at work and the one being fetched from memo
 
 
 @inlined
-def forward(plan, buffers, samples, order, start, first, end, n_parts):
+def forward(plan, buffers, samples, order, start, first, end, n_parts, dropping):
     """a[l] = f(z[l]) of every hidden layer, and z of the output layer, for the samples first..end of a block"""
     a = buffers.a
     last = plan.sizes.size - 1
-    _gather(plan, a, samples.x, order, start, first, end)
+    if samples.scattered:
+        _scatter(plan, a, samples, order, start, first, end, n_parts)
+    else:
+        _gather(plan, a, samples.x, order, start, first, end)
     for layer in range(last):
         _net_input(plan, buffers, layer, first, end, samples.scale if layer == 0 else 1.0)
         if layer == 0 and samples.sparse:
             _add_entries(plan, buffers, samples, order, start, first, end, n_parts)
         if layer < last - 1:
             _activate(plan, a, layer, first, end)
+            if dropping:
+                _drop(plan, a, buffers.keep, layer, first, end)
 
 
 @inlined
@@ -52,6 +57,21 @@ def _gather(plan, a, x, order, start, first, end):
             store(a, row + k, load_as(a, x, source + k))
         for k in range(whole, n_in):
             a[row + k] = peek(x, source + k)
+
+
+@inlined
+def _scatter(plan, a, samples, order, start, first, end, n_parts):
+    """Write sparse samples as dense rows into the first rows of a"""
+    lane = lanes(a)
+    stride = plan.padded[0]
+    zero = fill(a, 0.0)
+    for i in range(first, end):
+        sample = np.int64(order[start + i]) * n_parts
+        row = plan.a_start[0] + i * stride
+        for k in range(0, stride, lane):
+            store(a, row + k, zero)
+        for e in range(samples.cuts[sample], samples.cuts[sample + n_parts]):
+            a[row + np.int64(samples.entries[e])] = samples.values[e]
 
 
 @inlined
@@ -157,6 +177,8 @@ def f(kind, z):
         return where_less(z, zero, z * LEAKY_SLOPE, z)
     if kind == STEP:
         return where_less(zero, z, fill(z, 1.0), zero)
+    if kind == EXPONENTIAL:
+        return exp(z)
     return z
 
 
@@ -188,3 +210,12 @@ def _activate(plan, a, layer, first, end):
             store(a, row + j, f(kind, load(a, row + j)))
         for j in range(plan.sizes[layer + 1], stride):
             a[row + j] = 0.0
+
+
+@inlined
+def _drop(plan, a, keep, layer, first, end):
+    """a *= the factors of dropout"""
+    stride = plan.padded[layer + 1]
+    start = plan.a_start[layer + 1]
+    for at in range(start + first * stride, start + end * stride, lanes(a)):
+        store(a, at, load(a, at) * load(keep, at))

@@ -78,7 +78,11 @@ class Samples(NamedTuple):
     y: NDArray[Any]  # i4 (n,) which row of `targets` is the sample's
     targets: NDArray[Any]  # f4|f8 (n_rows * padded outputs,) flat, zeros behind the last output
     scale: float  # network input = x * scale; applied once to the sum, not to every value
-    sparse: bool  # whether there are entries
+    sparse: bool  # whether there are entries that take part one by one
+    scattered: bool  # whether x is empty and entries[e] is the unit of the number values[e], for all inputs
+    values: NDArray[Any]  # f4|f8 (n_entries,) or one number
+    weighted: bool  # whether samples count differently
+    weights: NDArray[Any]  # f8 (n,) how much, or one number
 
 
 class Buffers(NamedTuple):
@@ -88,9 +92,11 @@ class Buffers(NamedTuple):
     wt: NDArray[Any]  # transposed weights of the layers after the first
     g: NDArray[Any]  # gradient, laid out like w; all zero between batches
     m: NDArray[Any]  # momentum: velocity; Adam: mean of gradients. Like w, or one vector where unused
-    u: NDArray[Any]  # Adam: mean of squared gradients. Like w, or one vector where unused
+    u: NDArray[Any]  # Adam, RMSProp: mean of squared gradients. Like w, or one vector where unused
     a: NDArray[Any]  # activations of one block of samples, row by row; first the dense input
     delta: NDArray[Any]  # deltas, at the same places
+    keep: NDArray[Any]  # what hidden units are multiplied with by dropout, at the same places; or one vector
+    sums: NDArray[Any]  # f8 (2,) squares of weights and of the gradient, summed
     mask: NDArray[Any]  # 1 for each output, 0 for its pads
     norms: NDArray[Any]  # (block,) softmax: sums of exponentials
     losses: NDArray[Any]  # (block,) cost of each sample
@@ -109,6 +115,16 @@ class Rule(NamedTuple):
     beta_2: float
     epsilon: float
     update_biases: bool
+    rho: float
+    decay_per_batch: bool  # decay is divided by the weight of a batch
+    penalty_in_cost: bool
+    clip_norm: float  # 0: gradients of any length
+    hold: bool  # gradients stay in g, and nothing is learnt
+    dropping: bool
+    key: Any  # u8  of the stream that says which units are dropped
+    limits: NDArray[Any]  # u8 (n_hidden,) see dropout.limits_of
+    factors: NDArray[Any]  # f8 (n_hidden,) 1 / (1 - rate)
+    n_words: int  # of that stream, per sample
 
 
 def plan_of(sizes: tuple[int, ...], n_dense: int, kinds: list[int], lanes: int, block: int) -> Plan:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..errors import UsageError
 from .layout import SPARE_ROWS, Plan, Samples, count_entries, cut_entries, pack_columns, pack_entries
-from .protocol import Split
+from .protocol import CsrRows, Split
 from .simd import VECTOR_BYTES
 
 __all__ = ["Inputs", "cut_rows", "order_inputs", "pack_splits"]
@@ -39,8 +39,11 @@ class Inputs(NamedTuple):
         return float(self.shares.mean())
 
 
-def order_inputs(x: NDArray[Any], layout: str, lanes: int, batch_size: int) -> Inputs:
+def order_inputs(x: NDArray[Any] | CsrRows, layout: str, lanes: int, batch_size: int) -> Inputs:
     """Choose the layout: auto, sparse or dense."""
+    if isinstance(x, CsrRows):
+        n, n_in = x.shape
+        return Inputs(np.arange(n_in), n_in, np.bincount(x.indices, minlength=n_in) / max(n, 1))
     n_in = x.shape[1]
     some = x[:: max(1, len(x) // SAMPLED_ROWS)]
     shares = np.count_nonzero(some, axis=0) / max(len(some), 1)
@@ -91,7 +94,7 @@ def pack_splits(
     shared: dict[Any, Any] | None = None,
 ) -> dict[str, Samples]:
     """{"train": Samples, "test": Samples}; from `shared`, where these arrays have been packed like this before."""
-    arrays = (train.x, train.y, train.targets, test.x, test.y, test.targets)
+    arrays = (*train, *test)
     key = (*map(id, arrays), x_scale, inputs.n_dense, entry_rows.tobytes(), str(dtype))
     found = shared.get(key) if shared is not None else None
     if found is None:
@@ -106,14 +109,19 @@ def pack_splits(
 
 def _pack(split: Split, x_scale: float, inputs: Inputs, entry_rows: NDArray[Any], dtype: Any) -> Samples:
     """The dense inputs, the entries and the padded targets of one split."""
-    x, y, targets = split
+    x, y, targets, weights = split
     n, n_in = x.shape
     n_dense, n_parts = inputs.n_dense, len(entry_rows) - 1
     lanes = VECTOR_BYTES // np.dtype(dtype).itemsize
     starts = np.zeros(n + 1, dtype=np.int64)
     cuts = np.zeros(n * n_parts + 1, dtype=np.int64)
     entries = np.empty(1, dtype=np.uint32)
-    if n_dense == n_in:
+    values = np.empty(1, dtype=dtype)
+    if isinstance(x, CsrRows):
+        dense = np.empty(0, dtype=dtype)
+        entries, values = x.indices.astype(np.uint32), np.ascontiguousarray(x.data, dtype=dtype)
+        cuts[:-1], cuts[-1] = np.repeat(x.indptr[:-1], n_parts), x.indptr[-1]
+    elif n_dense == n_in:
         dense = x.reshape(-1)
     else:
         dense = np.empty(n * n_dense, dtype=np.uint8)
@@ -130,7 +138,19 @@ def _pack(split: Split, x_scale: float, inputs: Inputs, entry_rows: NDArray[Any]
             cut_entries(entries, starts, entry_rows * lanes, cuts)
     padded = np.zeros((len(targets), -(-targets.shape[1] // lanes) * lanes), dtype=dtype)
     padded[:, : targets.shape[1]] = targets
-    return Samples(_frozen(dense), entries, cuts, _frozen(y), padded.reshape(-1), float(x_scale), sparse=n_dense < n_in)
+    return Samples(
+        x=_frozen(dense),
+        entries=entries,
+        cuts=cuts,
+        y=_frozen(y),
+        targets=padded.reshape(-1),
+        scale=float(x_scale),
+        sparse=n_dense < n_in,
+        scattered=isinstance(x, CsrRows),
+        values=_frozen(values),
+        weighted=weights is not None,
+        weights=_frozen(np.ones(1) if weights is None else weights.astype(np.float64)),
+    )
 
 
 def _words(x: NDArray[Any]) -> NDArray[Any]:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Engine", "Evaluation", "Settings", "Split"]
+__all__ = ["CsrRows", "Engine", "Evaluation", "Settings", "Split"]
 
 
 class Split(NamedTuple):
@@ -21,22 +21,43 @@ class Split(NamedTuple):
     target of every sample and `y` counts 0..n-1.
     """
 
-    x: NDArray[Any]  # uint8, or the dtype of theta; (n, n_features)
+    x: Any  # (n, n_features) uint8 or the dtype of theta; or CsrRows
     y: NDArray[np.int32]  # (n,)  row of `targets`
     targets: NDArray[np.floating]  # f4|f8 (n_rows, n_out)
+    weights: NDArray[np.floating] | None = None  # (n,)  how much each sample counts, at least 0; None: all the same
+
+
+class CsrRows(NamedTuple):
+    """Sparse samples in place of `Split.x`, as SciPy keeps them: row i has data[indptr[i] : indptr[i + 1]]."""
+
+    data: NDArray[Any]  # of theta's dtype
+    indices: NDArray[np.int32]  # the feature of each value; no feature twice in a row
+    indptr: NDArray[np.int64]  # (n + 1,)
+    n_features: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, n_features)."""
+        return len(self.indptr) - 1, self.n_features
 
 
 class Settings(NamedTuple):
     """The update rule of a run."""
 
-    optimizer: int  # SGD, MOMENTUM or ADAM
+    optimizer: int  # SGD, MOMENTUM, NESTEROV, RMSPROP, ADAM or ADAMW
     batch_size: int  # 1 or more
-    momentum: float = 0.9  # MOMENTUM only
-    beta_1: float = 0.9  # ADAM only, and the next two
-    beta_2: float = 0.999
-    epsilon: float = 1e-8
-    decay: float = 0.0  # lambda of the penalty lambda/2 * sum of W^2
+    momentum: float = 0.9  # MOMENTUM and NESTEROV
+    beta_1: float = 0.9  # ADAM and ADAMW
+    beta_2: float = 0.999  # ADAM and ADAMW
+    epsilon: float = 1e-8  # RMSPROP, ADAM and ADAMW
+    decay: float = 0.0  # lambda of the penalty lambda/2 * sum of W^2; ADAMW: W -= eta lambda W, beside the step
     update_biases: bool = True  # False leaves all biases as they are
+    rho: float = 0.9  # RMSPROP
+    decay_per_batch: bool = False  # True divides lambda by the weight of the batch (its number of samples)
+    penalty_in_cost: bool = False  # True adds the penalty to the costs of batches; not with ADAMW
+    dropout: tuple[float, ...] = ()  # share of the units of each hidden layer that are dropped, from 0, below 1
+    seed: int = 0  # of the units that are dropped
+    clip_norm: float = 0.0  # longest gradient, in the Euclidean norm of all parameters; 0: any length
 
 
 class Evaluation(NamedTuple):
@@ -63,7 +84,16 @@ class Engine(Protocol):
         """
 
     def evaluate(self, split: str) -> Evaluation:
-        """Cost and accuracy of the present parameters on the split "train" or "test"."""
+        """Cost and accuracy of the present parameters on the split "train" or "test"; nothing is dropped."""
+
+    def cost_and_gradient(self) -> tuple[float, NDArray[np.floating]]:
+        """Mean cost of all training samples, with the penalty, and its gradient (n_parameters,); nothing is learnt.
+
+        Nothing is dropped or clipped. For ADAMW the penalty is 0.
+        """
+
+    def reset_state(self) -> None:
+        """Forget moments and the number of updates, as if nothing had been learnt; the parameters stay."""
 
     def parameters(self) -> NDArray[np.floating]:
         """A copy of theta, (n_parameters,)."""

@@ -29,10 +29,12 @@ from .codes import (
     BINARY_CROSS_ENTROPY,
     COST,
     CROSS_ENTROPY,
+    EXPONENTIAL,
     IDENTITY,
     LEAKY_RELU,
     LEAKY_SLOPE,
     MEAN_SQUARED_ERROR,
+    POISSON,
     RELU,
     SIGMOID,
     SOFTMAX,
@@ -50,7 +52,9 @@ __all__ = [
     "hidden_delta",
     "loss",
     "momentum_update",
+    "nesterov_update",
     "output_delta",
+    "rmsprop_update",
     "update",
 ]
 
@@ -82,6 +86,8 @@ def forward(x: Array, W: Array, b: Array, activation: int, z: Array, a: Array) -
         a[...] = np.where(z >= 0, z, z.dtype.type(LEAKY_SLOPE) * z)
     elif activation == STEP:
         a[...] = z > 0
+    elif activation == EXPONENTIAL:
+        np.exp(z, out=a)
     elif activation == SOFTMAX:
         np.exp(z - z.max(axis=-1, keepdims=True), out=a)
         a /= a.sum(axis=-1, keepdims=True)
@@ -96,14 +102,14 @@ def output_delta(a: Array, y: Array, activation: int, cost: int, delta: Array) -
     y       f4|f8 (n_batch, n_out)   in    target
     delta   f4|f8 (n_batch, n_out)   out
 
-    Softmax with cross-entropy, and sigmoid with binary cross-entropy, simplify to a - y.
+    Softmax with cross-entropy, sigmoid with binary cross-entropy and exponential with Poisson simplify to a - y.
     """
     if cost not in COST.values():
         raise ValueError(f"cost must be one of {sorted(COST.values())}, got {cost}")
     np.subtract(a, y, out=delta)
     if cost == MEAN_SQUARED_ERROR:
         delta *= 2
-    if cost not in (CROSS_ENTROPY, BINARY_CROSS_ENTROPY):
+    if cost not in (CROSS_ENTROPY, BINARY_CROSS_ENTROPY, POISSON):
         _times_derivative(delta, a, activation)
 
 
@@ -131,7 +137,7 @@ def gradient(a: Array, delta: Array, dW: Array, db: Array) -> None:
     np.sum(delta, axis=0, out=db)
 
 
-def update(W: Array, b: Array, dW: Array, db: Array, eta: float, decay: float, n_samples: int) -> None:
+def update(W: Array, b: Array, dW: Array, db: Array, eta: float, decay: float, n_samples: float) -> None:
     """W -= eta (dW / n_samples + decay W), b -= eta db / n_samples
 
     W    f4|f8 (n_in, n_out)   in, out
@@ -154,7 +160,7 @@ def momentum_update(
     velocity_b: Array,
     eta: float,
     decay: float,
-    n_samples: int,
+    n_samples: float,
     momentum: float,
 ) -> None:
     """v = momentum v - eta g, W += v, where g = dW / n_samples + decay W (no decay for b)
@@ -172,6 +178,57 @@ def momentum_update(
     b += velocity_b
 
 
+def nesterov_update(
+    W: Array,
+    b: Array,
+    dW: Array,
+    db: Array,
+    velocity_W: Array,
+    velocity_b: Array,
+    eta: float,
+    decay: float,
+    n_samples: float,
+    momentum: float,
+) -> None:
+    """v = momentum v - eta g, W += momentum v - eta g, where g = dW / n_samples + decay W (no decay for b)
+
+    The arrays are those of `momentum_update`. Nesterov 1983, in the form of Bengio, Boulanger-Lewandowski and Pascanu
+    2013: W is the point at which the next gradient is taken.
+    """
+    for w, dw, velocity, lam in ((W, dW, velocity_W, decay), (b, db, velocity_b, 0.0)):
+        step = eta * (dw / n_samples + lam * w)
+        velocity *= momentum
+        velocity -= step
+        w += momentum * velocity - step
+
+
+def rmsprop_update(
+    W: Array,
+    b: Array,
+    dW: Array,
+    db: Array,
+    square_W: Array,
+    square_b: Array,
+    eta: float,
+    decay: float,
+    n_samples: float,
+    rho: float,
+    epsilon: float,
+) -> None:
+    """u = rho u + (1 - rho) g^2, W -= eta g / (sqrt(u) + epsilon), where g = dW / n_samples + decay W (no decay for b)
+
+    square_W   f4|f8 (n_in, n_out)   in, out   starts at 0
+    square_b   f4|f8 (n_out,)        in, out   starts at 0
+
+    Tieleman, Hinton 2012, lecture 6.5; the other arrays are those of `update`.
+    """
+    for w, dw, square, lam in ((W, dW, square_W, decay), (b, db, square_b, 0.0)):
+        g = dw / n_samples + lam * w
+        square *= rho
+        square += (1 - rho) * (g * g)
+        w -= eta * g / (np.sqrt(square) + epsilon)
+
+
 def adam_update(
     W: Array,
     b: Array,
@@ -183,7 +240,7 @@ def adam_update(
     square_b: Array,
     eta: float,
     decay: float,
-    n_samples: int,
+    n_samples: float,
     beta_1: float,
     beta_2: float,
     epsilon: float,
@@ -220,8 +277,9 @@ def loss(z: Array, a: Array, y: Array, cost: int) -> float:
     mean squared error     sum_k (a_k - y_k)^2
     binary cross-entropy   -sum_k (y_k ln a_k + (1 - y_k) ln(1 - a_k))
     cross-entropy          -sum_k y_k ln a_k
+    Poisson                sum_k a_k - y_k + y_k ln(y_k / a_k), for a = exp(z); half the deviance
 
-    Both cross-entropies are computed from z, where they cannot overflow however saturated the outputs are.
+    The last three are computed from z, where they cannot overflow however saturated the outputs are.
     """
     if cost == CROSS_ENTROPY:
         shifted = z - z.max(axis=1, keepdims=True)
@@ -230,6 +288,8 @@ def loss(z: Array, a: Array, y: Array, cost: int) -> float:
         )
     elif cost == BINARY_CROSS_ENTROPY:
         terms = np.maximum(z, 0) - z * y + np.log1p(np.exp(-np.abs(z)))
+    elif cost == POISSON:
+        terms = a - y + np.where(y > 0, y * (np.log(np.where(y > 0, y, 1)) - z), 0)
     elif cost == SQUARED_ERROR:
         terms = (a - y) ** 2 / 2
     elif cost == MEAN_SQUARED_ERROR:

@@ -12,10 +12,10 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from .codes import IDENTITY, LEAKY_RELU, LEAKY_SLOPE, MEAN_SQUARED_ERROR, RELU, SIGMOID, TANH
+from .codes import EXPONENTIAL, IDENTITY, LEAKY_RELU, LEAKY_SLOPE, MEAN_SQUARED_ERROR, RELU, SIGMOID, TANH
 from .jit import inlined
 
-__all__ = ["activate", "activate_prime", "binary_cross_entropy", "constant", "squared_error"]
+__all__ = ["activate", "activate_prime", "binary_cross_entropy", "constant", "poisson", "squared_error"]
 
 
 def constant(value, like):
@@ -35,7 +35,7 @@ def activate(z, kind):
     """f(z) of one unit, for every kind but softmax
 
     z      f4|f8      in   net input
-    kind   int        in   STEP, IDENTITY, SIGMOID, TANH, RELU or LEAKY_RELU
+    kind   int        in   STEP, IDENTITY, SIGMOID, TANH, RELU, LEAKY_RELU or EXPONENTIAL
     """
     if kind == SIGMOID:
         one = constant(1, z)
@@ -49,6 +49,8 @@ def activate(z, kind):
         return z if z >= 0 else constant(LEAKY_SLOPE, z) * z
     if kind == IDENTITY:
         return z
+    if kind == EXPONENTIAL:
+        return math.exp(z)
     return constant(1, z) if z > 0 else constant(0, z)
 
 
@@ -89,3 +91,13 @@ def binary_cross_entropy(z, y):
     """
     positive = constant(0, z) if z < 0 else z
     return positive - z * y + math.log1p(math.exp(-abs(z)))
+
+
+@inlined
+def poisson(z, a, y):
+    """a - y + y ln(y / a) for a = exp(z); half the deviance of a Poisson distribution
+
+    z, a, y   f4|f8   in   net input, activation and target of one output, y at least 0
+    """
+    cost = a - y
+    return cost + y * (math.log(y) - z) if y > 0 else cost

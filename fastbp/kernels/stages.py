@@ -2,7 +2,7 @@
 
 Call them from Python, or from inside your own @njit functions, on arrays of your own:
 
-    forward -> (loss) -> output_delta -> hidden_delta -> gradient -> update | momentum_update | adam_update
+    forward -> (loss) -> output_delta -> hidden_delta -> gradient -> update, or one of its kin
 
 Arrays are float32 or float64, all of one kind, one row per sample; C-contiguous ones are fastest. Results go into
 arrays that the caller gives. Shapes are compared on entry: arrays that do not fit raise ValueError and change nothing.
@@ -20,9 +20,11 @@ import numpy as np
 from .codes import (
     BINARY_CROSS_ENTROPY,
     CROSS_ENTROPY,
+    EXPONENTIAL,
     IDENTITY,
     LEAKY_RELU,
     MEAN_SQUARED_ERROR,
+    POISSON,
     RELU,
     SIGMOID,
     SOFTMAX,
@@ -31,7 +33,8 @@ from .codes import (
     TANH,
 )
 from .jit import inlined, kernel
-from .scalars import activate, activate_prime, binary_cross_entropy, squared_error
+from .scalars import activate, activate_prime, binary_cross_entropy, poisson, squared_error
+from .stages_updates import adam_update, momentum_update, nesterov_update, rmsprop_update, update
 
 __all__ = [
     "adam_update",
@@ -40,7 +43,9 @@ __all__ = [
     "hidden_delta",
     "loss",
     "momentum_update",
+    "nesterov_update",
     "output_delta",
+    "rmsprop_update",
     "update",
 ]
 
@@ -69,8 +74,8 @@ def forward(x, W, b, activation, z, a):
     n_batch, n_out = x.shape[0], W.shape[1]
     if x.shape[1] != W.shape[0] or b.shape[0] != n_out or z.shape != (n_batch, n_out) or a.shape != z.shape:
         raise ValueError("forward needs x (n_batch, n_in), W (n_in, n_out), b (n_out,), z and a (n_batch, n_out)")
-    if not (STEP <= activation <= SOFTMAX):
-        raise ValueError("forward needs an activation code from STEP (0) to SOFTMAX (6)")
+    if not (STEP <= activation <= EXPONENTIAL):
+        raise ValueError("forward needs an activation code from STEP (0) to EXPONENTIAL (7)")
     for i in range(n_batch):
         for j in range(n_out):
             z[i, j] = b[j]
@@ -92,7 +97,7 @@ def output_delta(a, y, activation, cost, delta):
     y       f4|f8 (n_batch, n_out)   in    target
     delta   f4|f8 (n_batch, n_out)   out
 
-    Softmax with cross-entropy, and sigmoid with binary cross-entropy, simplify to a - y.
+    Softmax with cross-entropy, sigmoid with binary cross-entropy and exponential with Poisson simplify to a - y.
 
     Raises ValueError where shapes do not fit, or for an activation without a derivative in a squared cost.
 
@@ -107,8 +112,8 @@ def output_delta(a, y, activation, cost, delta):
     """
     if y.shape != a.shape or delta.shape != a.shape:
         raise ValueError("output_delta needs a, y and delta of one shape (n_batch, n_out)")
-    if not (SQUARED_ERROR <= cost <= CROSS_ENTROPY):
-        raise ValueError("output_delta needs a cost code from SQUARED_ERROR (0) to CROSS_ENTROPY (3)")
+    if not (SQUARED_ERROR <= cost <= POISSON):
+        raise ValueError("output_delta needs a cost code from SQUARED_ERROR (0) to POISSON (4)")
     squared = cost in (SQUARED_ERROR, MEAN_SQUARED_ERROR)
     if squared and not _has_derivative(activation):
         raise ValueError("output_delta needs an activation other than step and softmax with a squared cost")
@@ -187,106 +192,6 @@ def gradient(a, delta, dW, db):
 
 
 @kernel
-def update(W, b, dW, db, eta, decay, n_samples):
-    """W -= eta (dW / n_samples + decay W), b -= eta db / n_samples
-
-    W    f4|f8 (n_in, n_out)   in, out
-    b    f4|f8 (n_out,)        in, out   never decayed
-    dW   f4|f8 (n_in, n_out)   in
-    db   f4|f8 (n_out,)        in
-
-    One step of gradient descent on the mean cost of the samples plus decay/2 * sum of W^2.
-
-    Raises ValueError where shapes do not fit.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from fastbp.kernels import update
-    >>> W, b = np.array([[1.0]]), np.array([2.0])
-    >>> update(W, b, np.array([[8.0]]), np.array([4.0]), 0.5, 0.0, 4)
-    >>> W, b
-    (array([[0.]]), array([1.5]))
-    """
-    if dW.shape != W.shape or db.shape != b.shape or b.shape[0] != W.shape[1]:
-        raise ValueError("update needs W and dW (n_in, n_out), b and db (n_out,)")
-    real = W.dtype.type  # scalars come as float64; in the precision of W they do not widen every product
-    eta, decay, n = real(eta), real(decay), real(n_samples)
-    for k in range(W.shape[0]):
-        for j in range(W.shape[1]):
-            W[k, j] -= eta * (dW[k, j] / n + decay * W[k, j])
-    for j in range(b.shape[0]):
-        b[j] -= eta * (db[j] / n)
-
-
-@kernel
-def momentum_update(W, b, dW, db, velocity_W, velocity_b, eta, decay, n_samples, momentum):
-    """v = momentum v - eta g, W += v, where g = dW / n_samples + decay W (no decay for b)
-
-    velocity_W   f4|f8 (n_in, n_out)   in, out   starts at 0
-    velocity_b   f4|f8 (n_out,)        in, out   starts at 0
-
-    Polyak 1964; the other arrays are those of `update`.
-
-    Raises ValueError where shapes do not fit.
-    """
-    if dW.shape != W.shape or db.shape != b.shape or b.shape[0] != W.shape[1]:
-        raise ValueError("momentum_update needs W and dW (n_in, n_out), b and db (n_out,)")
-    if velocity_W.shape != W.shape or velocity_b.shape != b.shape:
-        raise ValueError("momentum_update needs velocity_W of the shape of W and velocity_b of the shape of b")
-    real = W.dtype.type
-    eta, decay, n, momentum = real(eta), real(decay), real(n_samples), real(momentum)
-    for k in range(W.shape[0]):
-        for j in range(W.shape[1]):
-            v = momentum * velocity_W[k, j] - eta * (dW[k, j] / n + decay * W[k, j])
-            velocity_W[k, j] = v
-            W[k, j] += v
-    for j in range(b.shape[0]):
-        v = momentum * velocity_b[j] - eta * (db[j] / n)
-        velocity_b[j] = v
-        b[j] += v
-
-
-@kernel
-def adam_update(W, b, dW, db, mean_W, mean_b, square_W, square_b, eta, decay, n_samples, beta_1, beta_2, epsilon, step):
-    """m = beta_1 m + (1 - beta_1) g, u = beta_2 u + (1 - beta_2) g^2, W -= eta_t m / (sqrt(u) + epsilon)
-
-    where g = dW / n_samples + decay W (no decay for b) and eta_t = eta sqrt(1 - beta_2^step) / (1 - beta_1^step).
-
-    mean_W, square_W   f4|f8 (n_in, n_out)   in, out   m and u, start at 0
-    mean_b, square_b   f4|f8 (n_out,)        in, out   start at 0
-    step               1 for the first update
-
-    Kingma, Ba 2015, the form at the end of their section 2; the other arrays are those of `update`.
-
-    Raises ValueError where shapes do not fit.
-    """
-    if dW.shape != W.shape or db.shape != b.shape or b.shape[0] != W.shape[1]:
-        raise ValueError("adam_update needs W and dW (n_in, n_out), b and db (n_out,)")
-    if mean_W.shape != W.shape or square_W.shape != W.shape or mean_b.shape != b.shape or square_b.shape != b.shape:
-        raise ValueError("adam_update needs mean_W, square_W of the shape of W and mean_b, square_b of that of b")
-    real = W.dtype.type
-    eta_t = real(eta * math.sqrt(1.0 - beta_2**step) / (1.0 - beta_1**step))
-    decay, n, epsilon = real(decay), real(n_samples), real(epsilon)
-    keep_1, take_1, keep_2, take_2 = real(beta_1), real(1.0 - beta_1), real(beta_2), real(1.0 - beta_2)
-    for k in range(W.shape[0]):
-        for j in range(W.shape[1]):
-            g = dW[k, j] / n + decay * W[k, j]
-            m = keep_1 * mean_W[k, j] + take_1 * g
-            u = keep_2 * square_W[k, j] + take_2 * (g * g)
-            mean_W[k, j] = m
-            square_W[k, j] = u
-            W[k, j] -= eta_t * m / (np.sqrt(u) + epsilon)
-    for j in range(b.shape[0]):
-        g = db[j] / n
-        m = keep_1 * mean_b[j] + take_1 * g
-        u = keep_2 * square_b[j] + take_2 * (g * g)
-        mean_b[j] = m
-        square_b[j] = u
-        b[j] -= eta_t * m / (np.sqrt(u) + epsilon)
-
-
-@kernel
 def loss(z, a, y, cost):
     """The cost, summed over the samples of a batch in float64; no decay term
 
@@ -298,8 +203,9 @@ def loss(z, a, y, cost):
     mean squared error     sum_k (a_k - y_k)^2
     binary cross-entropy   -sum_k (y_k ln a_k + (1 - y_k) ln(1 - a_k))
     cross-entropy          -sum_k y_k ln a_k
+    Poisson                sum_k a_k - y_k + y_k ln(y_k / a_k), for a = exp(z); half the deviance
 
-    Both cross-entropies are computed from z, where they cannot overflow however saturated the outputs are.
+    The last three are computed from z, where they cannot overflow however saturated the outputs are.
 
     Raises ValueError where shapes do not fit or `cost` is not one of the numbers in `codes`.
 
@@ -313,8 +219,8 @@ def loss(z, a, y, cost):
     """
     if a.shape != z.shape or y.shape != z.shape:
         raise ValueError("loss needs z, a and y of one shape (n_batch, n_out)")
-    if not (SQUARED_ERROR <= cost <= CROSS_ENTROPY):
-        raise ValueError("loss needs a cost code from SQUARED_ERROR (0) to CROSS_ENTROPY (3)")
+    if not (SQUARED_ERROR <= cost <= POISSON):
+        raise ValueError("loss needs a cost code from SQUARED_ERROR (0) to POISSON (4)")
     total = 0.0
     for i in range(z.shape[0]):
         if cost == CROSS_ENTROPY:
@@ -322,6 +228,9 @@ def loss(z, a, y, cost):
         elif cost == BINARY_CROSS_ENTROPY:
             for j in range(z.shape[1]):
                 total += float(binary_cross_entropy(z[i, j], y[i, j]))
+        elif cost == POISSON:
+            for j in range(z.shape[1]):
+                total += float(poisson(z[i, j], a[i, j], y[i, j]))
         else:
             for j in range(z.shape[1]):
                 total += float(squared_error(a[i, j], y[i, j], cost))

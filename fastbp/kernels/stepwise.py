@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .codes import ACTIVATION, ADAM, COST, MOMENTUM
+from ..streams import stream_key
+from .codes import ACTIVATION, ADAM, ADAMW, COST, MOMENTUM, NESTEROV, RMSPROP
+from .dropout import factors
 from .protocol import Evaluation, Settings, Split
 
 __all__ = ["StepwiseEngine"]
@@ -72,15 +74,21 @@ class StepwiseEngine:
 
         self._theta = theta.copy()
         self._layers = network.layers_of(self._theta)
-        self._gradients = network.layers_of(zeros(theta.size))
-        self._moments = network.layers_of(zeros(theta.size))  # momentum: velocity; Adam: mean of gradients
-        self._squares = network.layers_of(zeros(theta.size))  # Adam: mean of squared gradients
+        self._layers_of = network.layers_of
+        self._flat_gradient = zeros(theta.size)
+        self._gradients = network.layers_of(self._flat_gradient)
+        self._state = zeros(2, theta.size)
+        self._moments = network.layers_of(self._state[0])  # momentum: velocity; Adam: mean of gradients
+        self._squares = network.layers_of(self._state[1])  # Adam and RMSProp: mean of squared gradients
         self._n_updates = 0
+        self._dropout_key = stream_key(settings.seed, "dropout")
+        self._hidden = network.sizes[1:-1]
 
         rows = max(settings.batch_size, EVALUATION_ROWS)
         self._a = [zeros(rows, size) for size in network.sizes]  # a[0] is the input
         self._z = zeros(rows, network.sizes[-1])  # of the output layer; the hidden layers need a only
         self._y = zeros(rows, network.sizes[-1])
+        self._whole = [zeros(rows, size) for size in self._hidden] if any(settings.dropout) else []
         self._delta = [zeros(rows, size) for size in network.sizes[1:]]  # delta[l] belongs to a[l + 1]
 
     def run(self, order: Array, etas: Array, costs: Array) -> None:
@@ -101,10 +109,31 @@ class StepwiseEngine:
             return Evaluation(float("nan"), None)
         total, n_right = 0.0, 0
         for start in range(0, n, EVALUATION_ROWS):
-            a, z, y = self._forward(samples, slice(start, min(n, start + EVALUATION_ROWS)))
-            total += self._stages.loss(z, a[-1], y, self._cost)
+            rows = slice(start, min(n, start + EVALUATION_ROWS))
+            a, z, y = self._forward(samples, rows)
+            total += self._cost_of(samples, rows, z, a[-1], y)
             n_right += int(np.sum(_answers(a[-1], samples.targets) == _answers(y, samples.targets)))
-        return Evaluation(total / n, n_right / n if self._classes else None)
+        mass = n if samples.weights is None else float(samples.weights.sum())
+        return Evaluation(total / mass, n_right / n if self._classes else None)
+
+    def cost_and_gradient(self) -> tuple[float, Array]:
+        samples = self._splits["train"]
+        sums, total, mass = np.zeros_like(self._theta), 0.0, 0.0
+        for start in range(0, len(samples.y), EVALUATION_ROWS):
+            rows = np.arange(start, min(start + EVALUATION_ROWS, len(samples.y)))
+            cost, weight = self._backward(rows, dropping=False)
+            total, mass = total + cost, mass + weight
+            sums += self._flat_gradient
+        decay = self._decay(mass)
+        sums /= mass
+        if self._settings.optimizer != ADAMW:
+            for (W, _), (dW, _) in zip(self._layers, self._layers_of(sums), strict=True):
+                dW += decay * W
+        return total / mass + self._penalty(decay), sums
+
+    def reset_state(self) -> None:
+        self._state[:] = 0
+        self._n_updates = 0
 
     def parameters(self) -> Array:
         return self._theta.copy()
@@ -112,8 +141,11 @@ class StepwiseEngine:
     def set_parameters(self, theta: Array) -> None:
         self._theta[:] = theta
 
-    def _forward(self, samples: Split, rows: Any) -> tuple[list[Array], Array, Array]:
-        """Activations of all layers, net input of the last one, and targets, for some rows (indices or a slice)."""
+    def _forward(self, samples: Split, rows: Any, keep: list[Array] | None = None) -> tuple[list[Array], Array, Array]:
+        """Activations of all layers, net input of the last one, and targets, for some rows (indices or a slice).
+
+        With dropout, `keep` holds the factors of the hidden layers, and `_whole` keeps what they are multiplied with.
+        """
         labels = samples.y[rows]
         n = len(labels)
         a, z, y = [layer[:n] for layer in self._a], self._z[:n], self._y[:n]
@@ -123,38 +155,99 @@ class StepwiseEngine:
         for layer, (W, b) in enumerate(self._layers):
             z_layer = z if layer == last else a[layer + 1]
             self._stages.forward(a[layer], W, b, self._activations[layer], z_layer, a[layer + 1])
+            if keep is not None and layer < last:
+                self._whole[layer][:n] = a[layer + 1]
+                a[layer + 1] *= keep[layer]
         return a, z, y
+
+    def _cost_of(self, samples: Split, rows: Any, z: Array, a: Array, y: Array) -> float:
+        """The cost summed over some rows, each with its weight."""
+        if samples.weights is None:
+            return float(self._stages.loss(z, a, y, self._cost))
+        total = 0.0
+        for i, weight in enumerate(samples.weights[rows]):
+            one = slice(i, i + 1)
+            total += float(weight) * self._stages.loss(z[one], a[one], y[one], self._cost)
+        return total
+
+    def _backward(self, rows: Array, *, dropping: bool) -> tuple[float, float]:
+        """Gradients, summed over samples with their weights; returns the sum of their costs and that of the weights."""
+        stages, rule, samples, n = self._stages, self._settings, self._splits["train"], len(rows)
+        keep = None
+        if dropping and any(rule.dropout):
+            keep = factors(
+                self._dropout_key, self._n_updates, rule.batch_size, n, self._hidden, rule.dropout, self._theta.dtype
+            )
+        a, z, y = self._forward(samples, rows, keep)
+        cost = self._cost_of(samples, rows, z, a[-1], y)
+        delta = [layer[:n] for layer in self._delta]
+        stages.output_delta(a[-1], y, self._activations[-1], self._cost, delta[-1])
+        if samples.weights is not None:
+            delta[-1] *= samples.weights[rows, None]
+        for layer in range(len(delta) - 1, 0, -1):
+            W_next, _ = self._layers[layer]
+            whole = a[layer] if keep is None else self._whole[layer - 1][:n]
+            stages.hidden_delta(delta[layer], W_next, whole, self._activations[layer - 1], delta[layer - 1])
+            if keep is not None:
+                delta[layer - 1] *= keep[layer - 1]
+        for layer, (dW, db) in enumerate(self._gradients):
+            stages.gradient(a[layer], delta[layer], dW, db)
+            if not rule.update_biases:
+                db[:] = 0
+        return cost, n if samples.weights is None else float(samples.weights[rows].sum())
 
     def _train_batch(self, rows: Array, eta: float) -> float:
         """One step of the optimiser. Returns the mean cost before it."""
-        stages, n = self._stages, len(rows)
-        a, z, y = self._forward(self._splits["train"], rows)
-        mean_cost: float = stages.loss(z, a[-1], y, self._cost) / n
-        delta = [layer[:n] for layer in self._delta]
-        stages.output_delta(a[-1], y, self._activations[-1], self._cost, delta[-1])
-        for layer in range(len(delta) - 1, 0, -1):
-            W_next, _ = self._layers[layer]
-            stages.hidden_delta(delta[layer], W_next, a[layer], self._activations[layer - 1], delta[layer - 1])
-        self._n_updates += 1
-        for layer, (dW, db) in enumerate(self._gradients):
-            stages.gradient(a[layer], delta[layer], dW, db)
-            if not self._settings.update_biases:
-                db[:] = 0
-            self._update(layer, eta, n)
-        return mean_cost
-
-    def _update(self, layer: int, eta: float, n: int) -> None:
-        """Change the weights of one layer by the optimiser's rule."""
         rule = self._settings
-        given = (*self._layers[layer], *self._gradients[layer])
-        if rule.optimizer == MOMENTUM:
-            self._stages.momentum_update(*given, *self._moments[layer], eta, rule.decay, n, rule.momentum)
-        elif rule.optimizer == ADAM:
+        total, mass = self._backward(rows, dropping=True)
+        mass = mass or 1.0  # no weight at all: no gradient either
+        decay = self._decay(mass)
+        cost = total / mass + (self._penalty(decay) if rule.penalty_in_cost else 0.0)
+        if rule.clip_norm > 0:
+            self._clip(decay, mass)
+            decay = 0.0 if rule.optimizer != ADAMW else decay
+        self._n_updates += 1
+        for layer in range(len(self._layers)):
+            self._update(layer, eta, decay, mass)
+        return cost
+
+    def _decay(self, mass: float) -> float:
+        return self._settings.decay / mass if self._settings.decay_per_batch else self._settings.decay
+
+    def _penalty(self, decay: float) -> float:
+        """lambda/2 * sum of W^2."""
+        if self._settings.optimizer == ADAMW:
+            return 0.0
+        return decay / 2 * sum(float(np.vdot(W, W)) for W, _ in self._layers)
+
+    def _clip(self, decay: float, mass: float) -> None:
+        """Bring the gradients of the mean cost, with the penalty, to at most clip_norm; they stay sums over samples."""
+        if self._settings.optimizer != ADAMW:
+            for (W, _), (dW, _) in zip(self._layers, self._gradients, strict=True):
+                dW += mass * decay * W
+        norm = float(np.sqrt(np.vdot(self._flat_gradient, self._flat_gradient))) / mass
+        if norm > self._settings.clip_norm:
+            self._flat_gradient *= self._settings.clip_norm / norm
+
+    def _update(self, layer: int, eta: float, decay: float, n: float) -> None:
+        """Change the weights of one layer by the optimiser's rule."""
+        rule, stages = self._settings, self._stages
+        W, b = self._layers[layer]
+        given = (W, b, *self._gradients[layer])
+        if rule.optimizer in (MOMENTUM, NESTEROV):
+            step = stages.momentum_update if rule.optimizer == MOMENTUM else stages.nesterov_update
+            step(*given, *self._moments[layer], eta, decay, n, rule.momentum)
+        elif rule.optimizer == RMSPROP:
+            stages.rmsprop_update(*given, *self._squares[layer], eta, decay, n, rule.rho, rule.epsilon)
+        elif rule.optimizer in (ADAM, ADAMW):
+            if rule.optimizer == ADAMW:
+                W *= W.dtype.type(1.0 - eta * decay)
+                decay = 0.0
             means = (*self._moments[layer], *self._squares[layer])
             rates = (rule.beta_1, rule.beta_2, rule.epsilon, self._n_updates)
-            self._stages.adam_update(*given, *means, eta, rule.decay, n, *rates)
+            stages.adam_update(*given, *means, eta, decay, n, *rates)
         else:
-            self._stages.update(*given, eta, rule.decay, n)
+            stages.update(*given, eta, decay, n)
 
 
 def _answers(outputs: Array, targets: Array) -> Array:

@@ -17,7 +17,7 @@ from fastbp.kernels.codes import ACTIVATION, COST
 SQUARED = ("squared_error", "mean_squared_error")
 HIDDEN = ("identity", "sigmoid", "tanh", "relu", "leaky_relu")
 OUTPUTS = [(activation, cost) for activation in HIDDEN for cost in SQUARED]
-OUTPUTS += [("sigmoid", "binary_cross_entropy"), ("softmax", "cross_entropy")]
+OUTPUTS += [("sigmoid", "binary_cross_entropy"), ("softmax", "cross_entropy"), ("exponential", "poisson")]
 KINKED = ("relu", "leaky_relu")
 SIZES = {1: (4, 3), 2: (4, 5, 3), 3: (4, 5, 2, 3)}
 CASES = [(depth, hidden, *output) for depth in SIZES for hidden in HIDDEN for output in OUTPUTS]
@@ -31,12 +31,14 @@ F = {
     "relu": lambda z: np.where(z > 0, z, 0 * z),
     "leaky_relu": lambda z: np.where(z > 0, z, 0.01 * z),
     "softmax": lambda z: np.exp(z) / np.exp(z).sum(axis=1, keepdims=True),
+    "exponential": lambda z: np.exp(z),
 }
 COST_OF = {
     "squared_error": lambda a, y: ((a - y) ** 2).sum() / 2,
     "mean_squared_error": lambda a, y: ((a - y) ** 2).sum(),
     "binary_cross_entropy": lambda a, y: -(y * np.log(a) + (1 - y) * np.log(1 - a)).sum(),
     "cross_entropy": lambda a, y: -(y * np.log(a)).sum(),
+    "poisson": lambda a, y: (a - y - y * np.log(a / y)).sum(),
 }
 
 

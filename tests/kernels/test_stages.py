@@ -15,9 +15,11 @@ from fastbp.kernels.codes import (
     BINARY_CROSS_ENTROPY,
     COST,
     CROSS_ENTROPY,
+    EXPONENTIAL,
     IDENTITY,
     LEAKY_RELU,
     MEAN_SQUARED_ERROR,
+    POISSON,
     RELU,
     SIGMOID,
     SOFTMAX,
@@ -69,6 +71,7 @@ CALLS |= {
 CALLS |= {
     "output_delta binary": lambda m, s: m.output_delta(s.a, s.y, SIGMOID, BINARY_CROSS_ENTROPY, s.delta),
     "output_delta cross": lambda m, s: m.output_delta(s.a, s.y, SOFTMAX, CROSS_ENTROPY, s.delta),
+    "output_delta poisson": lambda m, s: m.output_delta(s.a, s.y, EXPONENTIAL, POISSON, s.delta),
 }
 CALLS |= {
     f"hidden_delta {name}": lambda m, s, c=c: m.hidden_delta(s.delta, s.W, s.x, c, s.delta_in)
@@ -80,6 +83,12 @@ CALLS |= {
     "update": lambda m, s: m.update(s.W, s.b, s.dW, s.db, 0.3, 0.1, 7),
     "momentum_update": lambda m, s: m.momentum_update(
         s.W, s.b, s.dW, s.db, s.velocity_W, s.velocity_b, 0.3, 0.1, 7, 0.9
+    ),
+    "nesterov_update": lambda m, s: m.nesterov_update(
+        s.W, s.b, s.dW, s.db, s.velocity_W, s.velocity_b, 0.3, 0.1, 7, 0.9
+    ),
+    "rmsprop_update": lambda m, s: m.rmsprop_update(
+        s.W, s.b, s.dW, s.db, s.square_W, s.square_b, 0.3, 0.1, 7, 0.9, 1e-8
     ),
     "adam_update": lambda m, s: m.adam_update(
         s.W, s.b, s.dW, s.db, s.velocity_W, s.velocity_b, s.square_W, s.square_b, 0.3, 0.1, 7, 0.9, 0.999, 1e-8, 3
@@ -139,6 +148,7 @@ def test_sums_equal_plain_loops(module):
         (TANH, [-math.log(2), 0.0, math.log(3)], [-0.6, 0.0, 0.8]),
         (RELU, [-2.0, 0.0, 3.0], [0.0, 0.0, 3.0]),
         (LEAKY_RELU, [-2.0, 0.0, 3.0], [-0.02, 0.0, 3.0]),
+        (EXPONENTIAL, [-math.log(2), 0.0, math.log(3)], [0.5, 1.0, 3.0]),
         (SOFTMAX, [0.0, math.log(2), math.log(5)], [0.125, 0.25, 0.625]),
     ],
 )
@@ -287,6 +297,8 @@ ARGUMENTS = {
     "gradient": lambda s: [s.x, s.delta, s.dW, s.db],
     "update": lambda s: [s.W, s.b, s.dW, s.db, 0.3, 0.1, 7],
     "momentum_update": lambda s: [s.W, s.b, s.dW, s.db, s.velocity_W, s.velocity_b, 0.3, 0.1, 7, 0.9],
+    "nesterov_update": lambda s: [s.W, s.b, s.dW, s.db, s.velocity_W, s.velocity_b, 0.3, 0.1, 7, 0.9],
+    "rmsprop_update": lambda s: [s.W, s.b, s.dW, s.db, s.square_W, s.square_b, 0.3, 0.1, 7, 0.9, 1e-8],
     "adam_update": lambda s: [
         *(s.W, s.b, s.dW, s.db, s.velocity_W, s.velocity_b, s.square_W, s.square_b),
         *(0.3, 0.1, 7, 0.9, 0.999, 1e-8, 3),
@@ -316,7 +328,7 @@ def test_a_wrong_shape_is_refused_and_changes_nothing(name, position, axis, chan
         np.testing.assert_array_equal(value, old)
 
 
-@pytest.mark.parametrize("code", [-1, 7])
+@pytest.mark.parametrize("code", [-1, 8])
 def test_codes_that_do_not_exist_are_refused(code):
     s = Arrays(4, 3, 2)
     with pytest.raises(ValueError, match="activation"):
@@ -410,6 +422,34 @@ def test_momentum_follows_its_recurrence(module):
             w += v
         expected.append(w)
     got = after_five_steps(module, "momentum_update", 1, (0.9,), counts_steps=False)
+    assert got == pytest.approx(expected, abs=1e-12, rel=0)
+
+
+@both
+def test_nesterov_follows_its_recurrence(module):
+    """Sutskever's form, at the point that is stepped ahead: its gradient is taken where this one's weights are."""
+    expected = []
+    for w, decay, slopes in COLUMN:
+        v, behind = 0.0, w  # behind = w - 0.9 v
+        for slope in slopes:
+            v = 0.9 * v - 0.1 * (slope / 4 + decay * (behind + 0.9 * v))
+            behind += v
+        expected.append(behind + 0.9 * v)
+    got = after_five_steps(module, "nesterov_update", 1, (0.9,), counts_steps=False)
+    assert got == pytest.approx(expected, abs=1e-12, rel=0)
+
+
+@both
+def test_rmsprop_follows_its_recurrence(module):
+    expected = []
+    for w, decay, slopes in COLUMN:
+        u = 0.0
+        for slope in slopes:
+            g = slope / 4 + decay * w
+            u = 0.95 * u + 0.05 * g * g
+            w -= 0.1 * g / (math.sqrt(u) + 1e-3)
+        expected.append(w)
+    got = after_five_steps(module, "rmsprop_update", 1, (0.95, 1e-3), counts_steps=False)
     assert got == pytest.approx(expected, abs=1e-12, rel=0)
 
 
