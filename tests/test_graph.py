@@ -276,11 +276,11 @@ def test_one_sweep_back_instead_of_twelve_ahead():
 
 
 def test_the_derivatives_by_net_inputs_are_the_deltas():
-    """(a - y) a (1 - a) at the outputs: 0.1384985616 and -0.0380982366, by hand."""
+    """(a - y) a (1 - a) at the outputs: 0.1384985616 and -0.0380982365, by hand."""
     graph = cost_graph(WORKED, THETA, [0.05, 0.10], [0.01, 0.99])
     sweep = reverse_mode(graph.cost)
-    assert [sweep[z] for z in graph.z[1]] == close([0.1384985616, -0.0380982366], abs=1e-9)
-    assert [sweep[z] for z in graph.z[0]] == close([0.0087713541, 0.0099542547], abs=1e-9)
+    assert [sweep[z] for z in graph.z[1]] == close([0.1384985616, -0.0380982365], abs=1e-9)
+    assert [sweep[z] for z in graph.z[0]] == close([0.0087713547, 0.0099542547], abs=1e-9)
 
 
 @pytest.mark.parametrize(("output", "cost"), [("softmax", "cross_entropy"), ("sigmoid", "binary_cross_entropy")])
