@@ -1,6 +1,7 @@
 """The command line, put together.
 
-    fastbp train | eval MODEL | predict MODEL IMAGE... | data list, get, verify, show | info [MODEL] | warmup | bench
+    fastbp train | eval MODEL | predict MODEL IMAGE... | explain [MODEL] | info [MODEL]
+    fastbp data list, get, verify, show | warmup | bench
 
 Options that are settings come from the fields of `Config`, with their defaults, limits and help texts. NumPy, Numba
 and rich are imported by the commands that need them, so that `fastbp --help` answers at once.
@@ -12,6 +13,7 @@ import click
 
 from . import __version__
 from .commands.data import data
+from .commands.explain import explain
 from .commands.machine import bench, warmup
 from .commands.model import evaluate, info, predict
 from .commands.training import train
@@ -30,5 +32,5 @@ def cli() -> None:
     """
 
 
-for command in (train, evaluate, predict, data, info, warmup, bench):
+for command in (train, evaluate, predict, explain, data, info, warmup, bench):
     cli.add_command(command)

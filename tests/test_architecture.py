@@ -18,6 +18,8 @@ FRONT_DOOR = {
     "cli",
     "commands",
     "console",
+    "explaining",
+    "formulas",
     "interrupts",
     "options",
     "progress",
