@@ -163,11 +163,6 @@ def paragraph(text: str) -> list[str]:
 
 
 def columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows of cells, flush left, one blank between columns; as equations where they would be too wide for that."""
+    """Rows of cells, flush left, one blank between columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [INDENT + " ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-    if max(map(len, lines)) <= WIDTH:
-        return lines
-    return [
-        line for name, *cells in rows for line in equation(name, *(cell.removeprefix("= ") for cell in cells if cell))
-    ]
+    return [INDENT + " ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
