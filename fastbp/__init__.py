@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .many import train_many
     from .model import Model, load
     from .network import Network
+    from .onnx_export import to_onnx
     from .result import TrainingResult
     from .training import train
 
@@ -42,6 +43,7 @@ __all__ = [
     "load",
     "load_dataset",
     "output_delta",
+    "to_onnx",
     "train",
     "train_many",
     "update",
@@ -56,6 +58,7 @@ _HOMES = {
     "many": ("train_many",),
     "model": ("Model", "load"),
     "network": ("Network",),
+    "onnx_export": ("to_onnx",),
     "result": ("TrainingResult",),
     "training": ("train",),
 }

@@ -141,6 +141,7 @@ def test_names_of_the_package():
     assert sorted(fastbp.__all__) == sorted(
         ["__version__", "Callback", "Config", "Dataset", "Model", "Network", "TrainingResult"]
         + ["load", "load_dataset", "train", "train_many", *STAGES, *ERRORS]
+        + ["to_onnx"]
     )
     assert set(fastbp.__all__) <= set(dir(fastbp))
     with pytest.raises(AttributeError, match="no attribute 'trian'"):
