@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .config import Config
     from .data import Dataset, load_dataset
     from .errors import DataError, DivergedError, DownloadError, FastbpError, ModelError, UsageError
+    from .exchange import from_sklearn, from_torch, to_sklearn
     from .kernels import forward, gradient, hidden_delta, output_delta, update
     from .many import train_many
     from .model import Model, load
@@ -38,12 +39,15 @@ __all__ = [
     "UsageError",
     "__version__",
     "forward",
+    "from_sklearn",
+    "from_torch",
     "gradient",
     "hidden_delta",
     "load",
     "load_dataset",
     "output_delta",
     "to_onnx",
+    "to_sklearn",
     "train",
     "train_many",
     "update",
@@ -54,6 +58,7 @@ _HOMES = {
     "config": ("Config",),
     "data": ("Dataset", "load_dataset"),
     "errors": ("DataError", "DivergedError", "DownloadError", "FastbpError", "ModelError", "UsageError"),
+    "exchange": ("from_sklearn", "from_torch", "to_sklearn"),
     "kernels": ("forward", "gradient", "hidden_delta", "output_delta", "update"),
     "many": ("train_many",),
     "model": ("Model", "load"),

@@ -45,6 +45,8 @@ SIGNATURES = {
     "Network.initial_parameters": "(self, seed=0, init='glorot', dtype='float32')",
     "Network.layers_of": "(self, theta)",
     "TrainingResult.as_dict": "(self)",
+    "from_sklearn": "(estimator)",
+    "from_torch": "(source, activation, *, output_activation='softmax', class_names=None, inputs=None, prefix=None)",
     "load": "(path)",
     "load_dataset": "(source='digits', *, label=None, target='auto', test_fraction=0.2, seed=0, data_dir=None, "
     "offline=False, progress=None)",
@@ -141,7 +143,7 @@ def test_names_of_the_package():
     assert sorted(fastbp.__all__) == sorted(
         ["__version__", "Callback", "Config", "Dataset", "Model", "Network", "TrainingResult"]
         + ["load", "load_dataset", "train", "train_many", *STAGES, *ERRORS]
-        + ["to_onnx"]
+        + ["from_sklearn", "from_torch", "to_onnx", "to_sklearn"]
     )
     assert set(fastbp.__all__) <= set(dir(fastbp))
     with pytest.raises(AttributeError, match="no attribute 'trian'"):
