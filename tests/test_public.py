@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 import fastbp
+import fastbp.diagnostics
 import fastbp.kernels
 
 ROOT = Path(__file__).parents[1]
@@ -31,6 +32,18 @@ STAGES = {
     "gradient": "(a, delta, dW, db)",
     "update": "(W, b, dW, db, eta, decay, n_samples)",
 }
+
+DIAGNOSTICS = {
+    "answers_to_noise": "(model, x, n_samples=1000, seed=0)",
+    "confusions": "(model, x, y, top=10)",
+    "diagnose": "(model, x, y, *, top=5, seed=0)",
+    "important_parameters": "(model, x, y, top=10)",
+    "layer_facts": "(model, x, y)",
+    "probabilities": "(model, outputs)",
+    "saliency": "(model, x, y)",
+    "worst_samples": "(model, x, y, top=10)",
+}
+RECORDS = ["Confusion", "Diagnosis", "ImportantParameter", "LayerFacts", "NoiseAnswers", "WorstSample"]
 
 SIGNATURES = {
     "Callback": "()",
@@ -53,6 +66,7 @@ SIGNATURES = {
     "train": "(data='digits', *, config=None, network=None, init_from=None, callbacks=(), threads=1, **settings)",
     "train_many": "(settings, data='digits', *, threads=None, on_result=None, callbacks=())",
     **STAGES,
+    **{f"diagnostics.{name}": signature for name, signature in DIAGNOSTICS.items()},
 }
 
 DEFAULTS = {
@@ -165,6 +179,10 @@ def test_names_of_the_kernels():
         fastbp.kernels.backward  # noqa: B018
 
 
+def test_names_of_the_diagnostics():
+    assert sorted(fastbp.diagnostics.__all__) == sorted([*DIAGNOSTICS, *RECORDS, "Finding"])
+
+
 @pytest.mark.parametrize("name", SIGNATURES)
 def test_signatures(name):
     signature = inspect.signature(plain(named(name)))
@@ -221,7 +239,14 @@ def test_public_names_are_documented_with_an_example(name):
     assert ">>> " in text
 
 
-@pytest.mark.parametrize("name", [*ERRORS, "TrainingResult", *(f"kernels.{name}" for name in fastbp.kernels.__all__)])
+OTHERS = [
+    f"{module.__name__}.{name}".removeprefix("fastbp.")
+    for module in (fastbp.diagnostics, fastbp.kernels)
+    for name in module.__all__
+]
+
+
+@pytest.mark.parametrize("name", [*ERRORS, "TrainingResult", *OTHERS])
 def test_the_other_public_names_are_documented(name):
     value = plain(named(name))
     if not isinstance(value, int | dict):
