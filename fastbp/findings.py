@@ -211,7 +211,7 @@ def _show_inputs(values: Array, model: Model, dataset: Dataset, top: int) -> Non
 
     shape = model.image_shape
     order = np.argsort(-values, kind="stable")[:top]
-    if not values.any():
+    if not (values.any() and np.isfinite(values).all()):
         return
     what = "pixels" if shape else "inputs"
     _heading(f"The {what} that matter most", "mean over the samples of the size of the cost's derivative by the input")

@@ -104,7 +104,7 @@ def of_units(layers: Sequence[LayerFacts], n_samples: int) -> Iterator[Finding]:
     """Hidden units that are stuck: saturated sigmoids and tanhs, dead relus.
 
     A layer is saturated where 95 % of its activations are, or 10 % of its units on every sample. Much less is no sign
-    of trouble: units that tell two things apart are near their limits most of the time, and networks that read 97 % of
+    of trouble: units that tell two things apart are near their limits most of the time, and networks that read 96 % of
     the digits rightly have up to 87 % of saturated activations in their first layer. Of relu units, 10 % that are dead
     are a finding: they add nothing, and as their gradient is 0 they stay as they are. What units do on every sample is
     judged where there are 50 or more. The output layer is left out: there, 0 and 1 are what is wanted. One finding for
