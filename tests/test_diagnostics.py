@@ -481,6 +481,7 @@ def test_noise_of_one_seed_is_always_the_same():
     for few, many in pairwise(counts):  # more samples are further samples
         assert (few <= many).all()
     assert [sum(each) for each in counts] == [1, 99, 100, 101, 250]
+    assert (answers_to_noise(above(0.5), x, 1000, seed=3).counts != 10 * counts[2]).any()
 
 
 def test_how_sure_it_is_of_noise():

@@ -48,12 +48,12 @@ def run(capsys, monkeypatch, tmp_path):
 
 @pytest.fixture
 def bars(tmp_path) -> Path:
-    """Images of 4 x 6 with the left (0) or the right half (1) lit; numbers 7 and 31 of the test set are labelled 0."""
+    """Images of 4 x 6 with 3 columns lit on the left (0) or 2 on the right (1); test images 7 and 31 are labelled 0."""
     y = np.arange(N_TEST) % 2
     x = np.zeros((N_TEST, 4, 6), np.uint8)
     x[y == 0, :, :3] = 200
-    x[y == 1, :, 3:] = 200
-    x[31, :, 3:] = 255  # the network is surer of bright ones
+    x[y == 1, :, 4:] = 200
+    x[31, :, 4:] = 255  # the network is surer of bright ones
     labels = y.copy()
     labels[[7, 31]] = 0
     path = tmp_path / "bars.npz"
@@ -133,7 +133,7 @@ def test_right_answers_are_no_mistakes(run, saved, bars):
     out = run(saved, "--data", bars, "--split", "train").out
     assert "20 train samples" in out
     assert "No mistakes; the samples that come nearest to one" in out
-    assert "0 (right)" in out
+    assert "1 (right)" in out
     assert "What is taken for what" not in out
 
 
@@ -149,8 +149,14 @@ def test_confusions_and_pixels(run, saved, bars):
 def test_parameters_are_named(run, saved, bars):
     rows = rows_below(run(saved, "--data", bars, "--top", 60).out, "The parameters that matter most")
     named = {" ".join(row[:-2]) for row in rows}
-    assert {"1 row 0, column 2 unit 0", "1 bias unit 1", "2 unit 1 output 0", "2 bias output 1"} <= named
-    assert len(rows) == 24 * 2 + 2 + 2 * 2 + 2
+    assert {
+        "1 row 0, column 2 unit 0",
+        "1 row 3, column 5 unit 1",
+        "1 bias unit 1",
+        "2 unit 1 output 0",
+        "2 bias output 1",
+    } <= named
+    assert len(rows) == 20 * 2 + 2 + 2 * 2 + 2  # 20 pixels are lit in some image
 
 
 def test_findings_come_first(run, tmp_path, bars):
@@ -212,12 +218,12 @@ def test_a_sample_of_the_samples_keeps_their_numbers(run, saved, bars):
 
 
 def test_pictures_of_a_sample_of_the_samples_are_the_right_ones(run, saved, bars):
-    for seed in range(3):
+    for seed in range(6):
         out = run(saved, "--data", bars, "--samples", 1, "--seed", seed, "--top", 1).out
         [row] = rows_below(out, next(line for line in out.splitlines() if "istakes" in line))
         is_left = load_dataset(bars).x_test[int(row[0])].reshape(4, 6)[0, 0] > 0
         picture = out[out.index("of the target") :].splitlines()[3]
-        assert picture.strip() == "\u2588\u2588\u2588"
+        assert picture.strip() == (3 if is_left else 2) * "\u2588"
         assert f"{row[0]}: {row[1]} as {0 if is_left else 1}" in out
         assert "what units do on every sample is judged from 50 samples on, and not from 1" in out
 
@@ -276,6 +282,12 @@ def test_classes_with_names(run, tmp_path):
         "1 bias unit 0",
     }
     assert "\u2588" not in out
+    other_way = Model(network, np.array([-0.2, 5.1]), class_names=("dog", "cat"))  # the data count cat, dog
+    other_way.save(tmp_path / "pets.safetensors")
+    options = ["--data", "pets.csv", "--label", "kind", "--split", "train", "--test-fraction", 0]
+    found = json.loads(run("pets.safetensors", *options, "--json").out)
+    assert (found["accuracy"], found["classes"]) == (55 / 60, ["dog", "cat"])
+    assert [(each["target"], each["answer"], each["count"]) for each in found["confusions"]] == [(1, 0, 5)]
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------
