@@ -42,6 +42,7 @@ F = {
     "tanh": ("tanh(z)", "1 - a^2", "1 - a_{u}^2"),
     "relu": ("max(0, z)", "1 if a > 0, else 0", "1 if a_{u} > 0, else 0"),
     "leaky_relu": ("z if z >= 0, else 0.01 z", "1 if a >= 0, else 0.01", "1 if a_{u} >= 0, else 0.01"),
+    "exponential": ("exp(z)", "a", "a_{u}"),
     "softmax": ("exp(z_k) / sum_j exp(z_j)", "", ""),
 }
 J = {
@@ -49,6 +50,7 @@ J = {
     "mean_squared_error": "J = sum over the outputs of (a - y)^2",
     "binary_cross_entropy": "J = sum over the outputs of -(y ln a + (1 - y) ln(1 - a))",
     "cross_entropy": "J = sum over the outputs of -y ln a",
+    "poisson": "J = sum over the outputs of a - y + y ln(y / a)",
 }
 
 
@@ -152,6 +154,11 @@ def cost_sides(cost: str, unit: str, k: int, a: float, y: float) -> list[str]:
         return [
             f"-({target} ln {output} + (1 - {target}) ln(1 - {output}))",
             f"-({number(y)} ln {number(a)} + {number(1 - y)} ln {number(1 - a)})",
+        ]
+    if cost == "poisson":
+        return [
+            f"{output} - {target} + {target} ln({target} / {output})",
+            f"{number(a)} - {factor(y)} + {factor(y)} ln({factor(y)} / {number(a)})" if y else f"{number(a)}",
         ]
     half = "1/2 " if cost == "squared_error" else ""
     return [f"{half}({output} - {target})^2", f"{half}({number(a)} - {factor(y)})^2"]

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .errors import UsageError
 from .kernels import reference
-from .kernels.codes import BINARY_CROSS_ENTROPY, CROSS_ENTROPY, IDENTITY, MEAN_SQUARED_ERROR
+from .kernels.codes import BINARY_CROSS_ENTROPY, CROSS_ENTROPY, IDENTITY, MEAN_SQUARED_ERROR, POISSON
 from .model import Model
 from .preprocessing import Scaling, code_classes
 
@@ -181,6 +181,8 @@ def sample_costs(z: FloatArray, a: FloatArray, y: FloatArray, cost: int) -> Floa
         terms = y * (np.log(np.exp(shifted).sum(axis=1, keepdims=True)) - shifted)
     elif cost == BINARY_CROSS_ENTROPY:
         terms = np.maximum(z, 0) - z * y + np.log1p(np.exp(-np.abs(z)))
+    elif cost == POISSON:
+        terms = a - y + y * (np.log(np.where(y > 0, y, 1)) - z)
     else:
         terms = (a - y) ** 2 if cost == MEAN_SQUARED_ERROR else (a - y) ** 2 / 2
     return np.asarray(terms.sum(axis=1))

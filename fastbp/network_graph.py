@@ -7,6 +7,7 @@ and the cost. One reverse sweep from the cost gives dJ/dtheta, and every delta b
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import reduce
 from itertools import pairwise
@@ -28,6 +29,7 @@ ACTIVATIONS: dict[str, Callable[[Node], Node]] = {
     "tanh": tanh,
     "relu": relu,
     "leaky_relu": leaky_relu,
+    "exponential": exp,
 }
 
 
@@ -110,6 +112,9 @@ def _cost(name: str, z: list[Node], a: list[Node], y: Sequence[float]) -> Node:
         terms = [(output - target) ** 2 for output, target in zip(a, y, strict=True)]
     elif name == "binary_cross_entropy":  # -y ln a - (1 - y) ln(1 - a), where ln a = z - ln(1 + e^z)
         terms = [softplus(unit) - unit * target for unit, target in zip(z, y, strict=True)]
+    elif name == "poisson":  # a - y + y ln(y / a), where ln a = z; y ln y is 0 for y = 0
+        constants = [target * (math.log(target) if target > 0 else 0.0) - target for target in y]
+        terms = [a_k - z_k * y_k + c for a_k, z_k, y_k, c in zip(a, z, y, constants, strict=True)]
     else:  # cross-entropy: -y ln a, where ln a = z - ln sum_j e^z_j
         largest = max(unit.value for unit in z)
         log_sum = log(reduce(add, (exp(unit - largest) for unit in z))) + largest

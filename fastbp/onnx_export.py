@@ -43,7 +43,7 @@ OPSET_ARGMAX_FLOAT64 = 11  # runtimes such as onnxruntime 1.19 have the ArgMax o
 IR_VERSION = 4  # the oldest in which constants need not be listed as inputs
 BATCH = "batch"
 
-ONE_OPERATOR = {"sigmoid": "Sigmoid", "tanh": "Tanh", "relu": "Relu"}
+ONE_OPERATOR = {"sigmoid": "Sigmoid", "tanh": "Tanh", "relu": "Relu", "exponential": "Exp"}
 ELEMENT_TYPES = {
     "uint8": "UINT8",
     "int64": "INT64",

@@ -134,35 +134,10 @@ def show_evaluation(model: Model, x: Array, y: Array, loss: float, accuracy: flo
     table(("class", "accuracy", "right", "of", "most often taken for"), [row for _, row in rows], left=(0, 4))
 
 
-def shares(model: Model, outputs: Array) -> NDArray[Any]:
-    """Outputs as shares of 1, one per class. Those of softmax already are; other activations are divided by their sum.
-
-    Parameters
-    ----------
-    outputs : (n, n_outputs)
-
-    Returns
-    -------
-    (n, n_classes) float64
-    """
-    import numpy as np
-
-    values = outputs.astype(np.float64)
-    if model.network.activations[-1] == "tanh":
-        values = (values + 1) / 2
-    values = np.maximum(values, 0.0)
-    if values.shape[1] == 1:
-        values = np.minimum(values, 1.0)
-        return np.asarray(np.concatenate([1 - values, values], axis=1))
-    if model.network.activations[-1] == "softmax":
-        return np.asarray(values)
-    totals = values.sum(axis=1, keepdims=True)
-    even = np.full_like(values, 1 / values.shape[1])
-    return np.asarray(np.divide(values, totals, out=even, where=totals > 0))
-
-
 def prediction_lists(model: Model, outputs: Array, answers: Array) -> dict[str, Any]:
     """Labels and probabilities, one entry per sample; or values. Labels are numbers where all class names are."""
+    from .noise import probabilities
+
     if model.is_regression:
         return {"values": outputs}
     names: list[Any] = list(model.class_names)
@@ -170,30 +145,32 @@ def prediction_lists(model: Model, outputs: Array, answers: Array) -> dict[str, 
         names = list(range(len(names)))
     return {
         "labels": [names[answer] for answer in answers],
-        "probabilities": shares(model, outputs),
+        "probabilities": probabilities(model, outputs),
         "classes": names,
     }
 
 
 def show_predictions(model: Model, files: list[str], outputs: Array, answers: Array) -> None:
     """One row per sample: what it is, how sure that is, and what comes next."""
+    from .noise import probabilities
+
     several = len(set(files)) < len(files)
     counted: dict[str, int] = {}
     rows = []
-    probabilities = None if model.is_regression else shares(model, outputs)
+    shares = None if model.is_regression else probabilities(model, outputs)
     for k, file in enumerate(files):
         number = counted[file] = counted.get(file, -1) + 1
         name = shortened(file, 32) + (f" [{number}]" if several else "")
-        if probabilities is None:
+        if shares is None:
             rows.append((name, *(f"{value:.6g}" for value in outputs[k])))
             continue
-        row = probabilities[k].copy()
+        row = shares[k].copy()
         answer = int(answers[k])
         certainty, row[answer] = row[answer], -1.0
         next_best = int(row.argmax())
         label, second = (printable(model.class_names[n], 20) for n in (answer, next_best))
         rows.append((name, label, percent(certainty), f"{second} ({percent(max(row[next_best], 0.0))})"))
-    if probabilities is None:
+    if shares is None:
         table(("file", *(f"value {k + 1}" if outputs.shape[1] > 1 else "value" for k in range(outputs.shape[1]))), rows)
     else:
         table(("file", "label", "probability", "next"), rows, left=(0, 1, 3))

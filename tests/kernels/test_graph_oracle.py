@@ -21,7 +21,7 @@ from fastbp.network_graph import cost_graph
 
 HIDDEN = ("identity", "sigmoid", "tanh", "relu", "leaky_relu")
 OUTPUTS = [*product(HIDDEN, ("squared_error", "mean_squared_error"))]
-OUTPUTS += [("sigmoid", "binary_cross_entropy"), ("softmax", "cross_entropy")]
+OUTPUTS += [("sigmoid", "binary_cross_entropy"), ("softmax", "cross_entropy"), ("exponential", "poisson")]
 SHAPES = [(3, 2), (2, 3, 2), (3, 4, 1, 3)]
 CASES = [(sizes, hidden, *output) for sizes in SHAPES for hidden in HIDDEN for output in OUTPUTS]
 CASES = [case for case in CASES if len(case[0]) > 2 or case[1] == "identity"]  # one layer has no hidden activation
