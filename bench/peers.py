@@ -121,21 +121,29 @@ class Fastbp(_Trainer):
         self._engine.run(order, self._etas, costs)
         return costs
 
+    def parameters(self) -> Array:
+        """theta, (n_parameters,)."""
+        return self._engine.parameters()
+
 
 class FastbpMany(_Trainer):
     """32 networks as `train_many` trains them: side by side on all cores, over one copy of the packed data."""
 
     n_networks = 32
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, cores: int | None = None) -> None:
         first = Fastbp(job, threads=1)
         self._trainers = [first, *(Fastbp(job, threads=1, like=first) for _ in range(self.n_networks - 1))]
-        self._pool = ThreadPoolExecutor(usable_cores())
+        self._pool = ThreadPoolExecutor(cores or usable_cores())
         self.detail = self._trainers[0].detail
 
     def run(self, order: Array) -> Array:
         costs = list(self._pool.map(lambda trainer: trainer.run(order), self._trainers))
         return costs[0]
+
+    def parameters(self) -> list[Array]:
+        """theta of each network."""
+        return [trainer.parameters() for trainer in self._trainers]
 
 
 class NumPy(_Trainer):
