@@ -37,6 +37,8 @@ def stage_arguments(stage, n):
         "gradient": (x, delta, np.empty_like(W), np.empty_like(b)),
         "update": (W, b, dW, db, eta, 0.0, n),
         "momentum_update": (W, b, dW, db, mean_W, mean_b, eta, 0.0, n, 0.9),
+        "nesterov_update": (W, b, dW, db, mean_W, mean_b, eta, 0.0, n, 0.9),
+        "rmsprop_update": (W, b, dW, db, square_W, square_b, eta, 0.0, n, 0.9, 1e-8),
         "adam_update": (W, b, dW, db, mean_W, mean_b, square_W, square_b, eta, 0.0, n, 0.9, 0.999, 1e-8, 1000),
         "loss": (p, p, y, CROSS_ENTROPY),
     }[stage]
@@ -55,6 +57,8 @@ def stage_flops(stage, n):
         "gradient": 2 * n * N_IN * N_HIDDEN,
         "update": 2 * N_PARAMETERS,
         "momentum_update": 4 * N_PARAMETERS,
+        "nesterov_update": 6 * N_PARAMETERS,
+        "rmsprop_update": 9 * N_PARAMETERS,
         "adam_update": 13 * N_PARAMETERS,
         "loss": 5 * n * N_OUT,
     }[stage]

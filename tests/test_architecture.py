@@ -19,6 +19,7 @@ FRONT_DOOR = {
     "commands",
     "console",
     "explaining",
+    "findings",
     "formulas",
     "interrupts",
     "options",

@@ -3,7 +3,8 @@
 A unit of a layer with rate p is dropped with probability p; the others are multiplied by 1 / (1 - p), so that nothing
 changes when nothing is dropped. The choice is made by counter-based random numbers: a word of 64 bits decides on four
 units, 16 bits each, and which word depends on the number of the update, the place of the sample in its batch and the
-unit alone. So it is the same for every engine and any number of threads.
+unit alone. So it is the same for every engine and any number of threads. This is the definition, in NumPy; the fused
+engine draws the same bits in `fused.draw`.
 
 Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov 2014, "Dropout".
 """
@@ -16,10 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..streams import words
-from .jit import inlined
-from .order import word
 
-__all__ = ["UNITS", "factors", "limits_of", "put_factors"]
+__all__ = ["UNITS", "factors", "limits_of"]
 
 UNITS = 4  # per word
 _16, _LOW = np.uint64(16), np.uint64(0xFFFF)
@@ -45,24 +44,3 @@ def factors(
         result.append(kept.astype(dtype) * np.dtype(dtype).type(1.0 / (1.0 - rate)))
         start += count * UNITS
     return result
-
-
-@inlined
-def put_factors(key, at, limit, factor, target, first, n):
-    """target[first : first + n] = the factors of one sample and layer, from word `at` of the stream
-
-    key, at   u8           in
-    limit     u8           in    from `limits_of`
-    factor    f8           in    1 / (1 - p)
-    target    f4|f8 (...)  out
-
-    Returns the word after the last one.
-    """
-    bits = np.uint64(0)
-    for j in range(n):
-        if j % UNITS == 0:
-            bits = word(key, at)
-            at += np.uint64(1)
-        target[first + j] = factor if (bits & _LOW) >= limit else 0.0
-        bits >>= _16
-    return at

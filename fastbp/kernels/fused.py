@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from .codes import ADAMW, TANH
-from .dropout import put_factors
+from .dropout import UNITS
 from .fused_backward import (
     Step,
     descend_all,
@@ -27,11 +27,15 @@ from .fused_backward import (
 )
 from .fused_forward import forward
 from .jit import inlined, kernel, outlined
+from .order import word
 from .simd import lanes
 from .simd_functions import transpose
 from .team import join, leave, over, share, share_next
 
 __all__ = ["refresh", "run_batches"]
+
+
+_16, _LOW_16 = np.uint64(16), np.uint64(0xFFFF)
 
 
 @kernel
@@ -116,7 +120,7 @@ def _down_and_up(plan, buffers, samples, rule, order, start, n, learn, n_parts, 
     last = min(bound(n, end, n_parts, lane), n)
     dropping = learn and rule.dropping
     if dropping:
-        _draw(plan, buffers.keep, rule, first, last, at)
+        draw(plan, buffers.keep, rule, first, last, at)
     forward(plan, buffers, samples, order, start, first, last, n_parts, dropping)
     output(plan, buffers, samples, rule.cost, order, start, first, last)
     if learn:
@@ -125,14 +129,35 @@ def _down_and_up(plan, buffers, samples, rule, order, start, n, learn, n_parts, 
 
 
 @inlined
-def _draw(plan, keep, rule, first, last, at):
+def draw(plan, keep, rule, first, last, at):
     """The factors of dropout for a part of a block's samples; `at` counts samples since the first update"""
     for i in range(first, last):
-        word = (at + np.uint64(i)) * np.uint64(rule.n_words)
+        at_word = (at + np.uint64(i)) * np.uint64(rule.n_words)
         for layer in range(1, plan.sizes.size - 1):
             row = plan.a_start[layer] + i * plan.padded[layer]
             limit = rule.limits[layer - 1]
-            word = put_factors(rule.key, word, limit, rule.factors[layer - 1], keep, row, plan.sizes[layer])
+            at_word = _put_factors(rule.key, at_word, limit, rule.factors[layer - 1], keep, row, plan.sizes[layer])
+
+
+@inlined
+def _put_factors(key, at, limit, factor, target, first, n):
+    """target[first : first + n] = the factors of one sample and layer, from word `at` of the stream
+
+    key, at   u8           in
+    limit     u8           in    from `limits_of`
+    factor    f8           in    1 / (1 - p)
+    target    f4|f8 (...)  out
+
+    Returns the word after the last one.
+    """
+    bits = np.uint64(0)
+    for j in range(n):
+        if j % UNITS == 0:
+            bits = word(key, at)
+            at += np.uint64(1)
+        target[first + j] = factor if (bits & _LOW_16) >= limit else 0.0
+        bits >>= _16
+    return at
 
 
 @inlined

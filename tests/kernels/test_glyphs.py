@@ -138,7 +138,7 @@ def test_variants_come_by_their_shares():
     skeletons = Skeletons(
         np.zeros((40, 2)), np.zeros(40, np.uint8), np.arange(21) * 2, np.arange(11) * 2, np.ones(20), share_up_to
     )
-    keys = streams._bits(1, 8000)
+    keys = streams.words(1, 8000)
     labels, variants = np.array(choices(keys, skeletons)).T
     assert abs(np.mean(variants % 2 == 0) - 0.25) < 0.02
     np.testing.assert_array_equal(variants // 2, labels)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fastbp.kernels.layout import aligned, pack, plan_of, unpack
-from fastbp.kernels.packing import _pack
+from fastbp.kernels.packing import Inputs, _pack
 from fastbp.kernels.protocol import Split
 from fastbp.network import Network
 
@@ -49,9 +49,10 @@ def test_dense_columns_and_entries_say_what_the_samples_hold(lanes: int) -> None
     order = rng.permutation(30)
     first, others = order[:8], order[8:]
     split = Split(x, np.zeros(50, np.int32), np.eye(1))
-    samples = _pack(split, 1.0, order, 8, np.float32 if lanes == 16 else np.float64)
+    inputs = Inputs(order, 8, np.ones(30))
+    samples = _pack(split, 1.0, inputs, np.array([8, 48]), np.float32 if lanes == 16 else np.float64)
     np.testing.assert_array_equal(samples.x.reshape(50, 8), x[:, first])
-    starts, entries = samples.starts, samples.entries
+    starts, entries = samples.cuts, samples.entries
     for i, row in enumerate(x[:, others]):
         part = entries[starts[i] : starts[i + 1]]
         n = np.count_nonzero(row)
