@@ -15,8 +15,7 @@ from .codes import ADAMW, TANH
 from .dropout import UNITS
 from .fused_backward import (
     Step,
-    descend_all,
-    descend_rows,
+    descend,
     gradient,
     gradient_bias,
     gradient_sparse,
@@ -28,13 +27,14 @@ from .fused_backward import (
 from .fused_forward import forward
 from .jit import inlined, kernel, outlined
 from .order import word
-from .simd import lanes
+from .simd import fill, lanes, store
 from .simd_functions import transpose
-from .team import join, leave, over, share, share_next
+from .team import join, leave, over, share
 
 __all__ = ["refresh", "run_batches"]
 
 
+DELTAS, GRADIENTS, NORM, STEP_CLIPPED = range(4)  # stages of a block; the last two only where gradients are clipped
 _16, _LOW_16 = np.uint64(16), np.uint64(0xFFFF)
 
 
@@ -57,59 +57,42 @@ def run_batches(plan, buffers, samples, rule, order, etas, costs, right, n_updat
         learn = etas[batch] >= 0.0
         mass = _mass(samples, order, first, n_batch)
         step = step_of(rule, etas[batch], mass, n_updates + batch + 1)
+        clipping = learn and rule.clip_norm > 0.0 and not rule.hold
         # A batch that fits into one block updates the weights straight from the products; others collect gradients.
-        collecting = rule.hold or rule.clip_norm > 0.0
-        at_once = n_batch <= rule.block and not collecting
+        at_once = n_batch <= rule.block and not (clipping or rule.hold)
         for start in range(first, first + n_batch, rule.block):
             n = min(rule.block, first + n_batch - start)
-            begin, end = share(team, phase, role)
-            while begin < end:
-                if begin == 0 and start == first and learn and rule.penalty_in_cost:
-                    buffers.sums[0] = sum_of_squares(buffers.w, plan.n_weights)
-                at = np.uint64((n_updates + batch) * rule.batch_size + start - first)
-                _down_and_up(plan, buffers, samples, rule, order, start, n, learn, team.n_parts, begin, end, at)
-                begin, end = share_next(team, phase, role, end - begin)
-            if not over(team, phase, role):
-                leave(team)
-                return
-            begin, end = share(team, phase + 1, role)
-            while begin < end:
-                if learn:
-                    _gradients(plan, buffers, samples, order, start, n, step, at_once, team, begin, end)
-                    if start + n == first + n_batch and not collecting:
-                        _finish(plan, buffers, samples, rule, step, at_once, team, begin, end)
-                if begin == 0:
-                    costs[batch] = _sum(buffers.losses, n) + (0.0 if start == first else costs[batch])
-                    right[batch] = (0 if start == first else right[batch]) + (
-                        0 if learn else _count_right(plan, buffers, samples, order, start, n)
-                    )
-                    if start + n == first + n_batch:
-                        costs[batch] /= mass
-                        if learn and rule.penalty_in_cost:
-                            costs[batch] += 0.5 * step.decay * buffers.sums[0]
-                begin, end = share_next(team, phase + 1, role, end - begin)
-            if not over(team, phase + 1, role):
-                leave(team)
-                return
-            phase += 2
-        if learn and rule.clip_norm > 0.0 and not rule.hold:
-            begin, end = share(team, phase, role)
-            while begin < end:
-                if begin == 0:
-                    buffers.sums[1] = _squared_norm(plan, buffers, rule, step)
-                begin, end = share_next(team, phase, role, end - begin)
-            if not over(team, phase, role):
-                leave(team)
-                return
-            clipped = _clipped(rule, step, np.sqrt(buffers.sums[1]))
-            begin, end = share(team, phase + 1, role)
-            while begin < end:
-                _finish(plan, buffers, samples, rule, clipped, at_once, team, begin, end)
-                begin, end = share_next(team, phase + 1, role, end - begin)
-            if not over(team, phase + 1, role):
-                leave(team)
-                return
-            phase += 2
+            last = start + n == first + n_batch
+            last_stage = STEP_CLIPPED if clipping and last else GRADIENTS
+            for stage in range(last_stage + 1):
+                begin, end = share(team, phase, role, 0)
+                while begin < end:
+                    if stage == DELTAS:
+                        if begin == 0 and start == first and learn and rule.penalty_in_cost:
+                            buffers.sums[0] = sum_of_squares(buffers.w, plan.n_weights)
+                        at = np.uint64((n_updates + batch) * rule.batch_size + start - first)
+                        _down_and_up(plan, buffers, samples, rule, order, start, n, learn, team.n_parts, begin, end, at)
+                    elif stage == GRADIENTS:
+                        if learn:
+                            _gradients(plan, buffers, samples, order, start, n, step, at_once, team, begin, end)
+                        if begin == 0:
+                            n_right = 0 if learn else _count_right(plan, buffers, samples, order, start, n)
+                            right[batch] = n_right + (0 if start == first else right[batch])
+                            costs[batch] = _sum(buffers.losses, n) + (0.0 if start == first else costs[batch])
+                            if last:
+                                costs[batch] /= mass
+                                if learn and rule.penalty_in_cost:
+                                    costs[batch] += 0.5 * step.decay * buffers.sums[0]
+                    elif stage == NORM and begin == 0:
+                        buffers.sums[1] = _squared_norm(plan, buffers, rule, step)
+                    if learn and last and stage == last_stage and not rule.hold:
+                        whole = _clipped(rule, step, buffers.sums[1]) if clipping else step
+                        _finish(plan, buffers, samples, rule, whole, at_once, team, begin, end)
+                    begin, end = share(team, phase, role, end - begin)
+                if not over(team, phase, role):
+                    leave(team)
+                    return
+                phase += 1
 
 
 @inlined
@@ -128,7 +111,7 @@ def _down_and_up(plan, buffers, samples, rule, order, start, n, learn, n_parts, 
             hidden_delta(plan, buffers, rule, layer, first, last)
 
 
-@inlined
+@outlined
 def draw(plan, keep, rule, first, last, at):
     """The factors of dropout for a part of a block's samples; `at` counts samples since the first update"""
     for i in range(first, last):
@@ -180,23 +163,35 @@ def _gradients(plan, buffers, samples, order, start, n, step, at_once, team, beg
 
 @inlined
 def _finish(plan, buffers, samples, rule, step, at_once, team, begin, end):
-    """The steps along collected gradients of a part of the weights, and the transpose of the new ones"""
+    """The steps along collected gradients of a part of the parameters, and the transpose of the new weights"""
     lane = lanes(buffers.w)
     for layer in range(plan.sizes.size - 1):
         sparse = layer == 0 and samples.sparse
+        rows = plan.rows[layer]
         first_row = bound(plan.sizes[layer], begin, team.n_parts, lane)
         end_row = bound(plan.sizes[layer], end, team.n_parts, lane)
-        if not at_once or (sparse and not is_plain(step)):
-            descend_rows(plan, buffers, layer, step, first_row, end_row)
-            if sparse:
-                descend_rows(plan, buffers, layer, step, team.entry_rows[begin], team.entry_rows[end])
+        collected = not at_once or (sparse and not is_plain(step))
+        for j in range(0, plan.padded[layer + 1], lane):
+            panel = plan.w_start[layer] + j * rows
+            bias = plan.b_start[layer] + j
+            # three ranges, one loop: rows of dense inputs, rows of sparse inputs, biases
+            for part in range(3):
+                first = panel + first_row * lane
+                last = panel + end_row * lane if collected else first
+                decay = step.decay
+                if part == 1:
+                    first = panel + team.entry_rows[begin] * lane
+                    last = panel + team.entry_rows[end] * lane if collected and sparse else first
+                elif part == 2:
+                    first = bias
+                    last = bias + lane if begin == 0 else first
+                    decay = 0.0
+                    if not rule.update_biases:
+                        store(buffers.g, bias, fill(buffers.g, 0.0))
+                        last = first
+                descend(buffers, step, first, last, decay)
         if layer > 0:
             transpose_rows(plan, buffers, layer, first_row, end_row)
-    if begin == 0:
-        if rule.update_biases:
-            descend_all(buffers, step, plan.n_weights, plan.n_w, 0.0)
-        else:
-            buffers.g[plan.n_weights : plan.n_w] = 0.0
 
 
 @inlined
@@ -233,8 +228,9 @@ def _squared_norm(plan, buffers, rule, step):
 
 
 @inlined
-def _clipped(rule, step, norm):
+def _clipped(rule, step, squared_norm):
     """The step with a gradient of at most clip_norm; the penalty is in it already"""
+    norm = np.sqrt(squared_norm)
     factor = min(1.0, rule.clip_norm / norm) if norm > 0.0 else 1.0
     decay = step.decay if step.optimizer == ADAMW else 0.0
     mean = step.mean * factor

@@ -30,8 +30,7 @@ from .simd_functions import exp, fold_add, fold_max, log
 
 __all__ = [
     "Step",
-    "descend_all",
-    "descend_rows",
+    "descend",
     "gradient",
     "gradient_bias",
     "gradient_sparse",
@@ -70,13 +69,14 @@ def output(plan, buffers, samples, cost, order, start, first, end):
             mask = load(buffers.mask, j)
             act = f(kind, z) * mask
             d = (act - y) * mask
-            if cost == BINARY_CROSS_ENTROPY:
-                # max(z, 0) - z y + ln(1 + exp(-|z|)) cannot overflow
+            if cost in (BINARY_CROSS_ENTROPY, POISSON):
                 magnitude = maximum(z, -z)
-                loss = loss + (maximum(z, fill(a, 0.0)) - z * y + log(1.0 + exp(-magnitude))) * mask
-            elif cost == POISSON:  # a - y + y ln(y / a)
-                some = maximum(y, fill(a, TINY))
-                loss = loss + (act - y + y * (log(some) - z)) * mask
+                counts = cost == POISSON
+                logarithm = log(maximum(y, fill(a, TINY)) if counts else 1.0 + exp(-magnitude))
+                if counts:  # a - y + y ln(y / a)
+                    loss = loss + (act - y + y * (logarithm - z)) * mask
+                else:  # max(z, 0) - z y + ln(1 + exp(-|z|)) cannot overflow
+                    loss = loss + (maximum(z, fill(a, 0.0)) - z * y + logarithm) * mask
             elif cost == MEAN_SQUARED_ERROR:
                 loss = fma(d, d, loss)
                 d = d * 2.0 * f_prime(kind, act)
@@ -228,21 +228,12 @@ def _descend(buffers, at, total, step, decay):
 
 
 @inlined
-def descend_all(buffers, step, start, end, decay):
+def descend(buffers, step, start, end, decay):
     """The parameters start..end take their step along the collected gradient, which becomes 0 again"""
     lane = lanes(buffers.w)
     for at in range(start, end, lane):
         _descend(buffers, at, load(buffers.g, at), step, decay)
         store(buffers.g, at, fill(buffers.g, 0.0))
-
-
-@inlined
-def descend_rows(plan, buffers, layer, step, first, end):
-    """descend_all for some rows of the weights of a layer"""
-    lane = lanes(buffers.w)
-    for j in range(0, plan.padded[layer + 1], lane):
-        panel = plan.w_start[layer] + j * plan.rows[layer]
-        descend_all(buffers, step, panel + first * lane, panel + end * lane, step.decay)
 
 
 @inlined
@@ -292,7 +283,7 @@ def gradient(plan, buffers, samples, order, start, layer, n, scale, step, at_onc
             store(target, at + 6 * lane, fma(s6, scales, load(target, at + 6 * lane)))
             store(target, at + 7 * lane, fma(s7, scales, load(target, at + 7 * lane)))
             if at_once and not direct:
-                descend_all(buffers, step, at, at + ROWS * lane, step.decay)
+                descend(buffers, step, at, at + ROWS * lane, step.decay)
 
 
 @inlined

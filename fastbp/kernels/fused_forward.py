@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from .codes import EXPONENTIAL, LEAKY_RELU, LEAKY_SLOPE, RELU, SIGMOID, STEP, TANH
-from .jit import inlined
+from .jit import inlined, outlined
 from .layout import ENTRIES
 from .simd import broadcast, fill, fma, lanes, load, load_as, peek, prefetch, store, unpack_bfloat16, where_less
 from .simd_functions import exp
@@ -59,7 +59,7 @@ def _gather(plan, a, x, order, start, first, end):
             a[row + k] = peek(x, source + k)
 
 
-@inlined
+@outlined
 def _scatter(plan, a, samples, order, start, first, end, n_parts):
     """Write sparse samples as dense rows into the first rows of a"""
     lane = lanes(a)
@@ -166,10 +166,13 @@ def _add_entry(w, panel, entries, e, total):
 @inlined
 def f(kind, z):
     """The activation, on a vector"""
-    if kind == SIGMOID:
-        return 1.0 / (1.0 + exp(-z))
-    if kind == TANH:
-        return 2.0 / (1.0 + exp(z * -2.0)) - 1.0
+    if kind in (SIGMOID, TANH, EXPONENTIAL):
+        e = exp(z * (-1.0 if kind == SIGMOID else -2.0 if kind == TANH else 1.0))
+        if kind == EXPONENTIAL:
+            return e
+        if kind == SIGMOID:
+            return 1.0 / (1.0 + e)
+        return 2.0 / (1.0 + e) - 1.0
     zero = fill(z, 0.0)
     if kind == RELU:
         return where_less(z, zero, zero, z)
@@ -177,8 +180,6 @@ def f(kind, z):
         return where_less(z, zero, z * LEAKY_SLOPE, z)
     if kind == STEP:
         return where_less(zero, z, fill(z, 1.0), zero)
-    if kind == EXPONENTIAL:
-        return exp(z)
     return z
 
 

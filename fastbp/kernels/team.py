@@ -23,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .atomics import add, exchange, pause, read, write
-from .jit import inlined
+from .jit import inlined, outlined
 
-__all__ = ["SPINS", "Helpers", "Team", "join", "leave", "over", "share", "share_next", "team_of"]
+__all__ = ["SPINS", "Helpers", "Team", "join", "leave", "over", "share", "team_of"]
 
 LINE = (
     16  # int64 words between two that different threads change: two cache lines, which some processors fetch together
@@ -65,15 +65,20 @@ def leave(team):
     add(team.words, HELPERS, -1)
 
 
-@inlined
-def share(team, phase, role):
-    """The parts [first, last) that this thread may compute now: claimed, or none
+@outlined
+def share(team, phase, role, n_done):
+    """Report parts that are computed, if any, and claim others: the parts [first, last) to compute now, or none
 
-    All that are left where nobody helps, since together they cost less.
+    Who reports the last one begins the next phase. All that are left are claimed where nobody helps, since together
+    they cost less.
     """
     n = team.n_parts
     if n == 1:
-        return 0, 1
+        return n_done, 1
+    if n_done > 0 and add(team.words, DONE, n_done) == n:
+        write(team.words, DONE, 0)
+        write(team.words, PHASE, phase + 1)
+        return n, n
     alone = read(team.words, HELPERS) == 0 or read(team.words, LATE) != 0
     for i in range(n):
         first = (role + i) % n
@@ -85,18 +90,7 @@ def share(team, phase, role):
     return n, n
 
 
-@inlined
-def share_next(team, phase, role, n_done):
-    """Report parts that are computed and claim others; who reports the last one begins the next phase"""
-    if team.n_parts == 1:
-        return 1, 1
-    if add(team.words, DONE, n_done) == team.n_parts:
-        write(team.words, DONE, 0)
-        write(team.words, PHASE, phase + 1)
-    return share(team, phase, role)
-
-
-@inlined
+@outlined
 def over(team, phase, role):
     """Wait for the end of a phase; False where a helper should leave instead"""
     if team.n_parts == 1:
