@@ -27,6 +27,7 @@ FRONT_DOOR = {
     "pytest_plugin",
     "report",
     "seeds",
+    "sklearn",
     "speed",
 }
 GROUND_FLOOR = {"errors", "config", "cores", "streams", "files"}
