@@ -256,6 +256,8 @@ def test_the_other_public_names_are_documented(name):
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_run(name, tmp_path, monkeypatch, own_cache):
     monkeypatch.chdir(tmp_path)
+    if name.startswith("fastbp.sklearn."):
+        pytest.importorskip("sklearn", minversion="1.7")
     module = importlib.import_module(name)
     said: list[str] = []
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)

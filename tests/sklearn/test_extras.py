@@ -146,14 +146,15 @@ def test_activation_per_layer(few):
     assert start.loss_ == pytest.approx(-np.log(true).mean())
 
 
-def test_leaky_relu_has_its_slope(few):
+def test_leaky_relu_above_zero(few):
     """Where no unit is below 0, it is the identity."""
-    x = few[0] + 1
-    for model in (a := MLPClassifier((4,), "leaky_relu"), b := MLPClassifier((4,), "identity")):
-        model.set_params(solver="sgd", momentum=0, max_iter=1, random_state=0, learning_rate_init=1e-9).fit(x, few[1])
-        model.coefs_[0] = np.abs(model.coefs_[0])
-        model.intercepts_[0] = np.abs(model.intercepts_[0])
-        model.partial_fit(x, few[1])
+    x, y = few[0] + 1, few[1]
+    settings = {"solver": "sgd", "momentum": 0, "learning_rate_init": 1e-3, "max_iter": 1, "random_state": 0}
+    a, b = (MLPClassifier((4,), name, **settings).fit(x, y) for name in ("leaky_relu", "identity"))
+    coefs, intercepts = [np.abs(W) for W in a.coefs_], [np.abs(shift) for shift in a.intercepts_]
+    for model in (a, b):
+        model.coefs_, model.intercepts_ = coefs, intercepts
+        model.partial_fit(x, y)
     assert distance(a, b) < 1e-15
 
 
@@ -182,6 +183,18 @@ def test_dtype(few):
     for solver in ("adam", "lbfgs"):
         narrow = MLPClassifier(**SMALL, solver=solver, dtype="float32").fit(*few)
         assert {p.dtype for p in parameters(narrow)} == {np.dtype("float32")}
+
+
+def test_partial_fit_of_sparse_input(few):
+    """The state of the optimiser goes from engine to engine, and does not depend on how samples are kept."""
+    sparse = pytest.importorskip("scipy.sparse")
+    x = sparse.csr_matrix(few[0])
+    for solver in ("adam", "sgd", "rmsprop", "adamw"):
+        a, b = (MLPClassifier(**SMALL, solver=solver) for _ in range(2))
+        for step in range(4):
+            a.partial_fit(*few, classes=range(10))
+            b.partial_fit(few[0] if step % 2 else x, few[1], classes=range(10))
+        assert distance(a, b) < 1e-12
 
 
 def test_threads_change_no_bit(few):
