@@ -29,12 +29,13 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
         module = import_module(f".{_HOMES[name]}", __name__)
-    except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] not in ("sklearn", "scipy", "joblib", "threadpoolctl"):
+    except ImportError as error:
+        missing = (error.name or "").split(".")[0]
+        if missing not in ("sklearn", "scipy"):
             raise
         raise FastbpError(
-            f"fastbp.sklearn needs {error.name}, which is not installed; pip install 'fastbp[sklearn]'"
-        ) from None
+            "fastbp.sklearn needs scikit-learn 1.7 or newer, which is not installed; pip install 'fastbp[sklearn]'"
+        ) from error
     return getattr(module, name)
 
 

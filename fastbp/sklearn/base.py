@@ -133,9 +133,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
 
     def _dropped_shares(self, n_hidden: int) -> tuple[float, ...]:
         each = list(self.dropout) if hasattr(self.dropout, "__iter__") else [self.dropout] * n_hidden
-        if len(each) != n_hidden or not all(
-            isinstance(share, Real) and 0 <= float(share) < 1 for share in each
-        ):
+        if len(each) != n_hidden or not all(isinstance(share, Real) and 0 <= float(share) < 1 for share in each):
             raise ValueError(
                 f"dropout must be a number in [0, 1), or a list of {n_hidden}, one per hidden layer, got {each}."
             )

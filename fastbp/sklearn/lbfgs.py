@@ -7,6 +7,7 @@ round alike.
 from __future__ import annotations
 
 import warnings
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,8 @@ def fit_lbfgs(est: Any, problem: Problem, theta: Array, tasks: Tasks) -> Array:
     places = _weights_first(shape, theta.size)
     n_outputs = shape.sizes[-1] if shape.names[-1] == "identity" else 1
     present = theta.copy()
-    evaluations = []
+    costs: list[float] = []  # of each evaluation
+    n_iterations = count(1)
 
     def cost_and_gradient(packed: Array) -> tuple[float, Array]:
         present[places] = packed
@@ -42,7 +44,7 @@ def fit_lbfgs(est: Any, problem: Problem, theta: Array, tasks: Tasks) -> Array:
         if n_outputs > 1:  # scikit-learn reports the mean of several outputs and descends their sum
             penalty = est.alpha / 2 / total * shape.weights_squared(present)
             cost = (cost - penalty) / n_outputs + penalty
-        evaluations.append(cost)
+        costs.append(cost)
         return float(cost), slope[places].astype(np.float64)
 
     def attributes_at(packed: Array) -> Any:
@@ -52,7 +54,7 @@ def fit_lbfgs(est: Any, problem: Problem, theta: Array, tasks: Tasks) -> Array:
 
     def after_iteration(packed: Array) -> None:
         if est.verbose:
-            print(f"Iteration, loss = {evaluations[-1]:.8f}")
+            print(f"Iteration {next(n_iterations)}, loss = {costs[-1]:.8f}")
         if tasks.watched:
             if tasks.end(attributes_at(packed)):
                 raise StopIteration
