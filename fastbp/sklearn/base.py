@@ -159,8 +159,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             decay_per_batch=coupled,
             penalty_in_cost=coupled,
             dropout=dropout,
-            # Another draw for each call of partial_fit, which starts from the same random_state.
-            seed=(int(self._random_state.randint(2**31 - 1)) + self.t_) % 2**31 if dropout else 0,
+            seed=int(self._random_state.randint(2**31 - 1)) if dropout else 0,
             clip_norm=float(self.clip_norm or 0.0),
         )
 

@@ -117,8 +117,9 @@ def test_sample_weight(name, solver, few, rng):
 def test_regression(loss, solver, n_outputs, few):
     x = few[0]
     y = np.abs(x[:, 20 : 20 + n_outputs] * 3) if n_outputs > 1 else x[:, 20] * 3
+    weight = np.linspace(0.5, 3, len(y)) if n_outputs > 1 else None
     a, b = pair("MLPRegressor", loss=loss, solver=solver, alpha=0.5, batch_size=64)
-    assert_same(a.fit(x, y), b.fit(x, y))
+    assert_same(a.fit(x, y, weight), b.fit(x, y, weight))
     np.testing.assert_allclose(a.predict(x), b.predict(x), atol=1e-8)
     assert b.predict(x).shape == y.shape
     assert a.score(x, y) == pytest.approx(b.score(x, y))
