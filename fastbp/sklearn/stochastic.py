@@ -35,7 +35,10 @@ def fit_stochastic(est: Any, problem: Problem, theta: Array, incremental: bool, 
     settings = est._settings(batch_size)
     state = _state(est, incremental)
     run = _Run(est, problem, theta, settings, state)
-    best = problem.shape.theta_of(est._best_coefs, est._best_intercepts, theta.dtype)
+    # Where a warm start finds no better score than earlier fits had, scikit-learn keeps its last weights; so do we.
+    best = None
+    if incremental or not est.loss_curve_:
+        best = problem.shape.theta_of(est._best_coefs, est._best_intercepts, theta.dtype)
     est.stopped_ = False
     visits = np.arange(problem.n_trained, dtype=int)
     try:
@@ -75,7 +78,7 @@ def fit_stochastic(est: Any, problem: Problem, theta: Array, incremental: bool, 
     last = run.engine.parameters()
     state_of(run.engine, problem.shape, state, settings.optimizer)
     est._optimizer = state
-    if not est.early_stopping:
+    if not est.early_stopping or best is None:
         return last
     est._best_coefs, est._best_intercepts = problem.shape.arrays_of(best)
     # A call of partial_fit is one step of a longer training: it goes back to the best weights only where that ends.

@@ -158,6 +158,13 @@ def test_warm_start(solver, few):
         assert len(b.loss_curve_) == 15
 
 
+def test_warm_start_with_early_stopping(few):
+    a, b = pair("MLPClassifier", warm_start=True, early_stopping=True)
+    for _ in range(4):
+        assert_same(a.fit(*few), b.fit(*few))
+        np.testing.assert_allclose(a.validation_scores_, b.validation_scores_)
+
+
 @pytest.mark.parametrize("solver", ["sgd", "adam"])
 def test_partial_fit(solver, few):
     x, y = few
