@@ -9,7 +9,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .callbacks import Callback
     from .config import Config
     from .data import Dataset, load_dataset
     from .errors import DataError, DivergedError, DownloadError, FastbpError, ModelError, UsageError
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from .onnx_export import to_onnx
     from .result import TrainingResult
     from .training import train
+    from .watching import Callback
 
 __version__ = "0.1.0"
 
@@ -54,7 +54,6 @@ __all__ = [
 ]
 
 _HOMES = {
-    "callbacks": ("Callback",),
     "config": ("Config",),
     "data": ("Dataset", "load_dataset"),
     "errors": ("DataError", "DivergedError", "DownloadError", "FastbpError", "ModelError", "UsageError"),
@@ -66,6 +65,7 @@ _HOMES = {
     "onnx_export": ("to_onnx",),
     "result": ("TrainingResult",),
     "training": ("train",),
+    "watching": ("Callback",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -24,6 +24,8 @@ __all__ = [
     "SQUARED_COSTS",
     "VALUE_COSTS",
     "Config",
+    "checked_setting",
+    "kind_of",
     "parse_layers",
 ]
 
@@ -32,6 +34,9 @@ HIDDEN_ACTIVATIONS = ("identity", "sigmoid", "tanh", "relu", "leaky_relu")
 COSTS = ("squared_error", "mean_squared_error", "binary_cross_entropy", "cross_entropy", "poisson")
 SQUARED_COSTS = ("squared_error", "mean_squared_error")
 VALUE_COSTS = (*SQUARED_COSTS, "poisson")  # those for which target values are read rather than classes
+OPTIMIZERS = ("sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw")
+SCHEDULES = ("constant", "linear", "step", "inverse", "adaptive", "cosine", "one_cycle")
+CLASS_WEIGHTS = ("none", "balanced")
 MAX_UNITS = 10_000
 
 # type of a field -> what is accepted (NumPy's numbers are), how that is called, and what it becomes
@@ -46,7 +51,8 @@ _KINDS: dict[str, tuple[type, str, Callable[[Any], Any]]] = {
 def _setting(default: Any, text: str, **limits: Any) -> Any:
     """A dataclass field whose metadata carries its help text and limits.
 
-    Limits: `choices` (tuple of str), `low` and `high` (inclusive), `above` and `below` (exclusive).
+    Limits: `choices` (tuple of str), `low` and `high` (inclusive), `above` and `below` (exclusive). `use` names the
+    setting, and its values, that the field is for: with others, a value that is not the default is refused.
     """
     return field(default=default, metadata={"help": text, **limits})
 
@@ -76,23 +82,79 @@ class Config:
         None, "what is minimised; by default cross_entropy for classes, squared_error for values", choices=COSTS
     )
     init: str = _setting("glorot", "initial weights", choices=("normal", "glorot", "he"))
-    optimizer: str = _setting("sgd", "update rule", choices=("sgd", "momentum", "adam"))
+
+    optimizer: str = _setting("sgd", "update rule", choices=OPTIMIZERS)
     learning_rate: float | None = _setting(
         None, "step size; by default one that suits the optimizer and the activations", above=0.0
     )
-    momentum: float = _setting(0.9, "share of the last step kept (optimizer momentum)", low=0.0, below=1.0)
-    beta_1: float = _setting(0.9, "decay of Adam's mean of gradients", low=0.0, below=1.0)
-    beta_2: float = _setting(0.999, "decay of Adam's mean of squared gradients", low=0.0, below=1.0)
-    epsilon: float = _setting(1e-8, "keeps Adam's division finite", above=0.0)
-    weight_decay: float = _setting(0.0, "lambda of the penalty lambda/2 * sum of W^2; never on biases", low=0.0)
-    schedule: str = _setting(
-        "linear", "learning rate: constant, or falling linearly to 0", choices=("constant", "linear")
+    momentum: float = _setting(
+        0.9, "share of the last step kept", low=0.0, below=1.0, use=("optimizer", "momentum", "nesterov")
     )
+    beta_1: float = _setting(
+        0.9, "decay of the mean of gradients", low=0.0, below=1.0, use=("optimizer", "adam", "adamw")
+    )
+    beta_2: float = _setting(
+        0.999, "decay of the mean of squared gradients", low=0.0, below=1.0, use=("optimizer", "adam", "adamw")
+    )
+    rho: float = _setting(
+        0.9, "decay of the mean of squared gradients", low=0.0, below=1.0, use=("optimizer", "rmsprop")
+    )
+    epsilon: float = _setting(
+        1e-8, "keeps a division by that mean finite", above=0.0, use=("optimizer", "rmsprop", "adam", "adamw")
+    )
+    clip_norm: float | None = _setting(None, "longest gradient, in the Euclidean norm; longer ones are cut", above=0.0)
+
+    schedule: str = _setting(
+        "linear",
+        "how the learning rate changes: linear and cosine fall to 0, one_cycle rises before",
+        choices=SCHEDULES,
+    )
+    step_every: int = _setting(5, "epochs between two steps", low=1, use=("schedule", "step"))
+    rate_factor: float = _setting(
+        0.2, "what the learning rate is multiplied with", above=0.0, below=1.0, use=("schedule", "step", "adaptive")
+    )
+    rate_patience: int = _setting(
+        2, "epochs without improvement before the learning rate falls", low=1, use=("schedule", "adaptive")
+    )
+    inverse_power: float = _setting(
+        0.5, "rate / (samples seen + 1)^power, each epoch", above=0.0, use=("schedule", "inverse")
+    )
+    warm_up: float = _setting(
+        0.3, "share of the run in which the rate rises", low=0.0, below=1.0, use=("schedule", "one_cycle")
+    )
+
+    weight_decay: float = _setting(
+        0.0,
+        "lambda of the penalty lambda/2 * sum of W^2, whose gradient is added; adamw shrinks the weights beside its "
+        "step instead, by rate * lambda; never on biases",
+        low=0.0,
+    )
+    dropout: float | str = _setting(0.0, "share of hidden units dropped: one number, or a comma-separated list")
+    label_smoothing: float = _setting(
+        0.0, "share of each class code spread over all classes; for the cross-entropies", low=0.0, below=1.0
+    )
+
     batch_size: int | None = _setting(32, "samples per update; full for gradient descent on all of them", low=1)
     epochs: int = _setting(10, "passes over the training set", low=0)
-    stop_below: float | None = _setting(None, "stop once the training cost of an epoch is below this")
     shuffle: bool = _setting(True, "visit the samples in a new random order each epoch")
     seed: int = _setting(0, "one seed, one result", low=0, high=2**63 - 1)
+    class_weight: str = _setting(
+        "none", "balanced: samples of rare classes count more, so that all classes do alike", choices=CLASS_WEIGHTS
+    )
+
+    validation: float = _setting(
+        0.0,
+        "share of the training samples held out and measured after each epoch, chosen by the seed",
+        low=0.0,
+        below=1.0,
+    )
+    patience: int | None = _setting(
+        None, "stop after so many epochs without a lower validation cost, and keep the best weights", low=1
+    )
+    min_delta: float = _setting(0.0, "a cost is lower if by more than this (patience, schedule adaptive)", low=0.0)
+    stop_below: float | None = _setting(None, "stop once the training cost of an epoch is below this")
+    time_limit: float | None = _setting(None, "stop after so many seconds of training", above=0.0)
+
     normalize: str = _setting(
         "auto",
         "inputs: unit (to 0..1), standard (mean 0, deviation 1), none; auto is unit for bytes, standard for floats",
@@ -108,17 +170,30 @@ class Config:
 
     def __post_init__(self) -> None:
         for item in dataclasses.fields(self):
-            object.__setattr__(self, item.name, _checked(item.name, getattr(self, item.name), item.metadata))
-        parse_layers(self.layers)
-        for name in self.hidden_activations:
-            if name not in HIDDEN_ACTIVATIONS:
-                raise UsageError(f"activation must be one of {', '.join(HIDDEN_ACTIVATIONS)}, got {name!r}")
+            object.__setattr__(self, item.name, checked_setting(item.name, getattr(self, item.name)))
         _check_pair(self.cost, self.output_activation)
+        for item in dataclasses.fields(self):
+            if "use" in item.metadata and getattr(self, item.name) != item.default:
+                self._check_use(item.name, *item.metadata["use"])
+        if self.min_delta and self.patience is None and self.schedule != "adaptive":
+            raise UsageError("min_delta is for patience and for schedule adaptive; give one of them, or leave it out")
+
+    def _check_use(self, name: str, by: str, *values: str) -> None:
+        """Raise UsageError for a setting that another one leaves without a use."""
+        if getattr(self, by) not in values:
+            raise UsageError(
+                f"{name} is for {by} {' and '.join(values)} and has no use with {by} {getattr(self, by)}; leave it out"
+            )
 
     @property
     def hidden_activations(self) -> tuple[str, ...]:
         """The names in `activation`: one for all hidden layers, or one for each."""
         return tuple(name.strip() for name in self.activation.split(","))
+
+    @property
+    def hidden_dropout(self) -> tuple[float, ...]:
+        """The shares in `dropout`: one for all hidden layers, or one for each."""
+        return _shares(self.dropout)
 
     def as_dict(self) -> dict[str, Any]:
         """All settings by name, JSON-ready."""
@@ -151,17 +226,32 @@ def parse_layers(text: str) -> tuple[int, ...]:
     return tuple(sizes)
 
 
-def _checked(name: str, value: Any, limits: Any) -> Any:
-    """The value as a plain int, float, bool or text; UsageError where it lies outside the limits of its field."""
+def checked_setting(name: str, value: Any) -> Any:
+    """The value of one setting as a plain int, float, bool or text.
+
+    Raises
+    ------
+    UsageError
+        a value outside the limits of its field, whatever the other settings are
+
+    Examples
+    --------
+    >>> checked_setting("dropout", "0.2")
+    0.2
+    """
+    limits = Config.__dataclass_fields__[name].metadata
     if value is None:
         if Config.__dataclass_fields__[name].default is not None and name != "batch_size":
             raise UsageError(f"{name} must not be None")
         return None
+    if name == "dropout":
+        shares = _shares(value)
+        return value if len(shares) > 1 else shares[0]
     if "choices" in limits:
         if value not in limits["choices"]:
             raise UsageError(f"{name} must be one of {', '.join(limits['choices'])}, got {value!r}")
         return value
-    kind = Config.__annotations__[name].split(" ")[0]
+    kind = kind_of(name)
     accepted, words, convert = _KINDS[kind]
     if not isinstance(value, accepted) or (kind != "bool" and isinstance(value, bool)):
         raise UsageError(f"{name} must be {words}, got {value!r}")
@@ -179,7 +269,33 @@ def _checked(name: str, value: Any, limits: Any) -> Any:
     ):
         if limit in limits and not fits(value, limits[limit]):
             raise UsageError(f"{name} must be {side} {limits[limit]:{'d' if kind == 'int' else 'g'}}, got {value}")
+    if name == "layers":
+        parse_layers(value)
+    if name == "activation":
+        for part in value.split(","):
+            if part.strip() not in HIDDEN_ACTIVATIONS:
+                raise UsageError(f"activation must be one of {', '.join(HIDDEN_ACTIVATIONS)}, got {part.strip()!r}")
     return value
+
+
+def kind_of(name: str) -> str:
+    """int, float, bool or str: what the values of a setting are, beside None; str for those that may be a list."""
+    return str(Config.__annotations__[name]).removesuffix(" | None").split(" ")[-1]
+
+
+def _shares(value: Any) -> tuple[float, ...]:
+    """The numbers in a value of `dropout`; UsageError where they are none from 0 to below 1."""
+    try:
+        if isinstance(value, bool) or not isinstance(value, Real | str):
+            raise ValueError
+        shares = tuple(float(part) for part in (value.split(",") if isinstance(value, str) else (value,)))
+        if not all(0.0 <= share < 1.0 for share in shares):
+            raise ValueError
+    except (ValueError, OverflowError):
+        raise UsageError(
+            f"dropout must be numbers from 0 to below 1, one or a comma-separated list, got {value!r}"
+        ) from None
+    return shares
 
 
 def _check_pair(cost: str | None, output_activation: str | None) -> None:

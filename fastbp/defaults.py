@@ -10,7 +10,7 @@ from .data.dataset import Dataset
 from .errors import UsageError
 from .network import Network
 
-__all__ = ["learning_rate_for", "network_for"]
+__all__ = ["dropout_for", "learning_rate_for", "network_for"]
 
 MOST_HIDDEN_LAYERS = 3
 
@@ -32,7 +32,7 @@ COST_FACTORS = {
     "cross_entropy": 1.0,
     "poisson": 1.0,
 }
-ADAM_RATE = 0.005
+ADAPTIVE_RATES = {"adam": 0.005, "adamw": 0.005, "rmsprop": 0.005}
 SMALLEST_FACTOR, LARGEST_FACTOR = 0.5, 4.0
 
 
@@ -93,14 +93,38 @@ def learning_rate_for(config: Config, network: Network) -> float:
     """
     if config.learning_rate is not None:
         return config.learning_rate
-    if config.optimizer == "adam":
-        return ADAM_RATE
+    if config.optimizer in ADAPTIVE_RATES:
+        return ADAPTIVE_RATES[config.optimizer]
     rate = min(SGD_RATES[name] for name in network.activations)
     if network.activations[-1] == "sigmoid":  # its squared error is flat where it saturates
         rate *= COST_FACTORS[network.cost]
     size = LARGEST_FACTOR if config.batch_size is None else (config.batch_size / 32) ** 0.5
     rate *= min(max(size, SMALLEST_FACTOR), LARGEST_FACTOR)
-    return rate * (1.0 - config.momentum) if config.optimizer == "momentum" else rate
+    return rate * (1.0 - config.momentum) if config.optimizer in ("momentum", "nesterov") else rate
+
+
+def dropout_for(config: Config, network: Network) -> tuple[float, ...]:
+    """The share of dropped units of each hidden layer; empty where nothing is dropped.
+
+    Raises
+    ------
+    UsageError
+        another number of shares than of hidden layers; both are named
+
+    Examples
+    --------
+    >>> dropout_for(Config(dropout=0.5), Network((784, 16, 16, 10), ("relu", "relu", "softmax"), "cross_entropy"))
+    (0.5, 0.5)
+    """
+    shares, n_hidden = config.hidden_dropout, len(network.sizes) - 2
+    if len(shares) == 1 and (n_hidden or not shares[0]):
+        shares *= n_hidden
+    if len(shares) != n_hidden:
+        raise UsageError(
+            f"dropout {config.dropout} is for {len(shares)} hidden layer{'s' * (len(shares) > 1)}, and the network "
+            f"{network} has {n_hidden}; give one number, or one for each"
+        )
+    return shares if any(shares) else ()
 
 
 def _output_for(config: Config, data: Dataset) -> tuple[str, str]:

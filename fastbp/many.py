@@ -12,13 +12,13 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from threading import Event, Lock
 from typing import Any
 
-from .callbacks import Callback
 from .config import Config
 from .cores import checked_threads, usable_cores
 from .data import Dataset
 from .errors import DivergedError, UsageError
 from .result import TrainingResult
 from .training import Run, dataset_for, merged
+from .watching import Callback
 
 __all__ = ["parse_seeds", "train_many"]
 
@@ -79,14 +79,23 @@ def train_many(
     dataset = dataset_for(data, configs[0])
     watchers, stop, opening = tuple(callbacks), Event(), Lock()
     shared: dict[Any, Any] = {}
+
+    def sharing(config: Config) -> dict[Any, Any] | None:
+        """Runs share their data, unless samples are held out: each seed has its own, and they must not pile up."""
+        return None if config.validation else shared
+
     # the first run compiles what must be compiled, and refuses here what does not fit the data
-    first = Run(dataset, configs[0], callbacks=(*map(_PhasesOnly, watchers), _Stop(stop)), shared=shared)
+    first = Run(dataset, configs[0], callbacks=(*map(_PhasesOnly, watchers), _Stop(stop)), shared=sharing(configs[0]))
 
     def job(number: int) -> TrainingResult:
         with opening:  # packing the data once, not once per thread
             if stop.is_set():
                 raise KeyboardInterrupt
-            run = Run(dataset, configs[number], callbacks=(_Stop(stop),), shared=shared) if number else first
+            run = (
+                Run(dataset, configs[number], callbacks=(_Stop(stop),), shared=sharing(configs[number]))
+                if number
+                else first
+            )
         try:
             return run.train()
         except DivergedError as error:

@@ -27,9 +27,11 @@ class EpochRecord:
     epoch : int
         the first is 1
     loss : float
-        mean training cost per sample while the weights were changing, without decay
-    train_accuracy, test_accuracy : float or None
+        mean training cost per sample while the weights were changing, without decay; weighted where samples are
+    train_accuracy, test_accuracy, validation_accuracy : float or None
         shares from 0 to 1 after the epoch; None where they were not measured, or for target values
+    validation_loss : float or None
+        mean cost per validation sample after the epoch, without decay; None without such samples
     learning_rate : float
         of the first batch of the epoch
     seconds : float
@@ -52,6 +54,8 @@ class EpochRecord:
     learning_rate: float
     seconds: float
     samples_per_second: float
+    validation_loss: float | None = None
+    validation_accuracy: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """All fields by name, JSON-ready."""

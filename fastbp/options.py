@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from .config import HIDDEN_ACTIVATIONS, Config
+from .config import HIDDEN_ACTIVATIONS, Config, checked_setting, kind_of
 from .errors import UsageError
 
 __all__ = [
@@ -25,20 +25,19 @@ __all__ = [
     "source_option",
 ]
 
-SECTIONS = ("Data", "Network", "Training", "Machine", "Output", "Other")
-_SECTION_OF = {
-    "normalize": "Data",
-    "layers": "Network",
-    "activation": "Network",
-    "output_activation": "Network",
-    "cost": "Network",
-    "init": "Network",
-    "dtype": "Machine",
-    "device": "Machine",
-    "engine": "Machine",
-    "input_layout": "Machine",
-    "evaluate": "Output",
+_SETTINGS_IN = {
+    "Data": ("normalize",),
+    "Network": ("layers", "activation", "output_activation", "cost", "init"),
+    "Optimizer": ("optimizer", "learning_rate", "momentum", "beta_1", "beta_2", "rho", "epsilon", "clip_norm"),
+    "Schedule": ("schedule", "step_every", "rate_factor", "rate_patience", "inverse_power", "warm_up"),
+    "Regularization": ("weight_decay", "dropout", "label_smoothing"),
+    "Training": ("batch_size", "epochs", "shuffle", "seed", "class_weight"),
+    "Validation and stopping": ("validation", "patience", "min_delta", "stop_below", "time_limit"),
+    "Machine": ("dtype", "device", "engine", "input_layout"),
+    "Output": ("evaluate",),
 }
+SECTIONS = (*_SETTINGS_IN, "Other")
+_SECTION_OF = {setting: section for section, settings in _SETTINGS_IN.items() for setting in settings}
 
 
 class SectionOption(click.Option):
@@ -70,7 +69,7 @@ class Setting(click.ParamType[Any]):
 
     def __init__(self, field: dataclasses.Field[Any]) -> None:
         self.field = field
-        self.kind = str(field.type).split(" ")[0]
+        self.kind = kind_of(field.name)
         self.name = {"int": "integer", "float": "number"}.get(self.kind, "text")
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -83,7 +82,7 @@ class Setting(click.ParamType[Any]):
             except ValueError:
                 self.fail(f"{value!r} is not a {'whole ' if self.kind == 'int' else ''}number", param, ctx)
         try:
-            Config(**{self.field.name: value})
+            value = checked_setting(self.field.name, value)
         except UsageError as error:
             self.fail(str(error), param, ctx)
         return value
@@ -112,19 +111,27 @@ def setting_options(command: Any) -> Any:
     return command
 
 
+def _note(field: dataclasses.Field[Any]) -> str:
+    """What stands behind a help text: names to choose from, or the setting that the field is for."""
+    if field.name == "activation":
+        return f" ({', '.join(HIDDEN_ACTIVATIONS)})"
+    by, *values = field.metadata.get("use", ("",))
+    return f" ({by} {', '.join(values)})" if by else ""
+
+
 def _setting_option(field: dataclasses.Field[Any]) -> Callable[[Any], Any]:
     name = option_name(field.name)
     shown: dict[str, Any] = {
         "default": field.default,
         "show_default": field.default is not None,
-        "help": field.metadata["help"] + (f" ({', '.join(HIDDEN_ACTIVATIONS)})" if field.name == "activation" else ""),
-        "section": _SECTION_OF.get(field.name, "Training"),
+        "help": field.metadata["help"] + _note(field),
+        "section": _SECTION_OF[field.name],
     }
     if field.type == "bool":
         return option(f"{name}/--no-{name[2:]}", **shown)
     if "choices" in field.metadata:
         return option(name, type=click.Choice(field.metadata["choices"]), **shown)
-    metavar = {"layers": "SIZES", "activation": "NAMES", "batch_size": "N|full"}.get(field.name)
+    metavar = {"layers": "SIZES", "activation": "NAMES", "batch_size": "N|full", "dropout": "SHARES"}.get(field.name)
     return option(name, type=Setting(field), metavar=metavar, **shown)
 
 

@@ -49,7 +49,7 @@ class LiveView:
         self._last_text = ""
         self._begun = self._updated = perf_counter()
         self._n_epochs = 0
-        self._has_results = False
+        self._has_results = self._validates = False
         self._waiting: list[str] = []
 
     def __enter__(self) -> LiveView:
@@ -83,10 +83,12 @@ class LiveView:
         self._stop()
         config, network = plan.config, plan.network
         self._n_epochs = config.epochs
-        samples = f"{plan.n_train:,} + {plan.n_test:,} samples of {network.sizes[0]:,} numbers"
+        self._validates = plan.n_validation > 0
+        parts = [plan.n_train, plan.n_validation, plan.n_test] if self._validates else [plan.n_train, plan.n_test]
+        samples = f"{' + '.join(f'{n:,}' for n in parts)} samples of {network.sizes[0]:,} numbers"
         activations = dict.fromkeys(network.activations[:-1])
         batch = "all samples" if config.batch_size is None else f"batch size {config.batch_size:,}"
-        falling = " to 0" if config.schedule == "linear" else ""
+        changing = {"linear": " to 0", "constant": ""}.get(config.schedule, f" ({config.schedule})")
         for name, text in (
             ("data", f"{printable(self.data_name)}: {samples}, {100 * plan.density:.1f} % nonzero"),
             (
@@ -96,13 +98,15 @@ class LiveView:
             ),
             (
                 "training",
-                f"{plan.engine}, {config.optimizer}, learning rate {config.learning_rate:g}{falling}, {batch}",
+                f"{plan.engine}, {config.optimizer}, learning rate {config.learning_rate:g}{changing}, {batch}",
             ),
         ):
             self._line(f"{name:<9} {text}")
-        self._line(
-            f"{'epoch':>7} {'loss':>9} {'train':>9} {'test':>9} {'rate':>9} {'seconds':>9} {'samples/s':>12}", bold=True
-        )
+        if self._validates:  # the number of samples per second makes room
+            names: tuple[str, ...] = ("loss", "train", "val loss", "val", "test", "rate", "seconds")
+        else:
+            names = ("loss", "train", "test", "rate", "seconds", f"{'samples/s':>12}")
+        self._line(" ".join([f"{'epoch':>7}", *(f"{name:>9}" for name in names)]), bold=True)
         self._begun = perf_counter()
 
     def on_batches(self, epoch: int, done: int, total: int, loss: float) -> None:
@@ -115,17 +119,22 @@ class LiveView:
     def on_epoch(self, record: EpochRecord) -> None:
         """One row of the table."""
         interrupts.check()
-        cells = (
-            decimals(record.loss),
-            percent(record.train_accuracy),
-            percent(record.test_accuracy),
-            decimals(record.learning_rate),
-            f"{record.seconds:.3f}",
-        )
-        cells_text = " ".join(f"{cell:>9}" for cell in cells)
-        self._waiting.append(f"{record.epoch:>7} {cells_text} {record.samples_per_second:>12,.0f}")
+        cells = [decimals(record.loss), percent(record.train_accuracy), percent(record.test_accuracy)]
+        cells += [decimals(record.learning_rate), f"{record.seconds:.3f}"]
+        if self._validates:
+            cells[2:2] = [decimals(record.validation_loss or 0.0), percent(record.validation_accuracy)]
+        else:
+            cells.append(f"{record.samples_per_second:>12,.0f}")
+        self._waiting.append(" ".join([f"{record.epoch:>7}", *(f"{cell:>9}" for cell in cells)]))
         if perf_counter() - self._updated >= BETWEEN_UPDATES or record.epoch >= self._n_epochs:
             self._flush()
+
+    def on_diverged(self, epoch: int) -> None:
+        """The error that follows says it."""
+
+    def on_end(self, reason: str) -> None:
+        """Print the rows that wait."""
+        self._flush()
 
     def on_result(self, number: int, result: TrainingResult) -> None:
         """One of many networks is done."""
@@ -137,7 +146,7 @@ class LiveView:
             self._line(f"{'seed':>7} {'loss':>9} {'train':>9} {'test':>9} {'seconds':>9}", bold=True)
         cells = (decimals(result.loss), percent(result.train_accuracy), percent(result.test_accuracy))
         cells_text = " ".join(f"{cell:>9}" for cell in (*cells, decimals(result.train_seconds)))
-        ended = "" if result.stopped in ("epochs", "stop_below") else f"  {result.stopped}"
+        ended = "" if result.stopped in ("epochs", "patience", "stop_below") else f"  {result.stopped}"
         self._line(f"{result.seed:>7} {cells_text}{ended}")
 
     def _flush(self) -> None:

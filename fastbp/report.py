@@ -42,6 +42,11 @@ __all__ = [
 Array = Any
 MOST_CLASSES = 40
 MOST_COLUMNS = 8
+STOPPED = {
+    "patience": "the validation cost did not fall any more (--patience)",
+    "stop_below": "the cost fell below --stop-below",
+    "time_limit": "the time was up (--time-limit)",
+}
 
 
 def show_training(result: Any, saved: Path | None) -> None:
@@ -51,13 +56,20 @@ def show_training(result: Any, saved: Path | None) -> None:
         lines.append(("test accuracy", percent(result.test_accuracy)))
     elif result.test_loss is not None:
         lines.append(("test loss", f"{result.test_loss:.4g}"))
+    if result.validation_loss is not None:
+        accuracy = percent(result.validation_accuracy)
+        lines.append(("validation", f"{accuracy}{', ' if accuracy else ''}loss {result.validation_loss:.4g}"))
     if result.train_accuracy is not None:
         lines.append(("train accuracy", percent(result.train_accuracy)))
     lines.append(("loss", f"{result.loss:.4g}"))
     speed = result.samples_per_second
     lines.append(("training", f"{result.epochs:,} epochs, {seconds(result.train_seconds)} s, {speed:,.0f} samples/s"))
-    if result.stopped == "stop_below":
-        lines.append(("stopped", "early, because the cost fell below --stop-below"))
+    if result.stopped != "epochs":
+        why = STOPPED.get(result.stopped, printable(result.stopped))
+        lines.append(("stopped", f"early, because {why}"))
+    if result.best_epoch is not None:
+        kept = "the model kept" if result.model.config.get("patience") else "by the validation cost"
+        lines.append(("best epoch", f"{result.best_epoch:,}, {kept}"))
     if saved is not None:
         lines.append(("model", f"{printable(saved, 200)} ({size(os.path.getsize(saved))})"))
     for name, text in lines:

@@ -23,10 +23,12 @@ class TrainingResult:
     history : tuple of EpochRecord
         one per epoch
     loss : float
-        mean training cost per sample of the final weights, without decay
+        mean training cost per sample of the final weights, without decay; weighted where samples are, with smoothed
+        labels where they are
     train_accuracy, test_accuracy : float or None
         shares from 0 to 1 of the final weights; None for target values, or where there are no test samples
     test_loss : float or None
+        without weights and smoothing
     epochs : int
         epochs that were completed
     seed : int
@@ -35,7 +37,11 @@ class TrainingResult:
     train_seconds, samples_per_second : float
         without loading, compiling and evaluating
     stopped : str
-        ``epochs``, ``stop_below``, ``interrupted`` or ``diverged``
+        ``epochs``, ``patience``, ``stop_below``, ``time_limit``, ``interrupted``, ``diverged``, or a callback's reason
+    validation_loss, validation_accuracy : float or None
+        of the final weights; None without validation samples
+    best_epoch : int or None
+        the one with the lowest validation cost; with `patience` the final weights are those of its end
     """
 
     model: Model
@@ -50,6 +56,9 @@ class TrainingResult:
     train_seconds: float
     samples_per_second: float
     stopped: str
+    validation_loss: float | None = None
+    validation_accuracy: float | None = None
+    best_epoch: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The result and its history as JSON-ready values; the model by its description."""

@@ -1,6 +1,7 @@
 """`fastbp train --seeds`: the same network from several seeds, side by side; which one is kept, and what is shown.
 
-The one that is kept has the lowest training cost: the test samples choose nothing.
+The one that is kept has the lowest validation cost, or training cost where nothing was validated: the test samples
+choose nothing.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def train_seeds(
 
 
 def best_of(results: list[TrainingResult]) -> TrainingResult:
-    """The result with the lowest training cost.
+    """The result with the lowest validation cost, or training cost without validation samples.
 
     Raises
     ------
@@ -42,7 +43,7 @@ def best_of(results: list[TrainingResult]) -> TrainingResult:
     whole = [result for result in results if result.stopped != "diverged"]
     if not whole:
         raise DivergedError(f"all {len(results)} networks diverged; use a lower --learning-rate", results[0])
-    return min(whole, key=lambda result: result.loss)
+    return min(whole, key=lambda result: result.loss if result.validation_loss is None else result.validation_loss)
 
 
 def seeds_facts(results: list[TrainingResult]) -> dict[str, Any]:
@@ -52,7 +53,7 @@ def seeds_facts(results: list[TrainingResult]) -> dict[str, Any]:
         "best_seed": best_of(results).seed,
         "diverged": [result.seed for result in results if result.stopped == "diverged"],
     }
-    for name in ("test_accuracy", "train_accuracy", "loss"):
+    for name in ("test_accuracy", "train_accuracy", "validation_accuracy", "loss", "validation_loss"):
         mean, deviation = _spread(results, name)
         facts |= {f"{name}_mean": mean, f"{name}_deviation": deviation}
     return facts | {"runs": [result.as_dict() for result in results]}
@@ -60,7 +61,12 @@ def seeds_facts(results: list[TrainingResult]) -> dict[str, Any]:
 
 def show_seeds(results: list[TrainingResult], saved: Path | None) -> None:
     """The summary for people."""
-    for name, label in (("test_accuracy", "test accuracy"), ("train_accuracy", "train accuracy"), ("loss", "loss")):
+    for name, label in (
+        ("test_accuracy", "test accuracy"),
+        ("validation_accuracy", "validation"),
+        ("train_accuracy", "train accuracy"),
+        ("loss", "loss"),
+    ):
         mean, deviation = _spread(results, name)
         if mean is not None:
             show = decimals if name == "loss" else percent
@@ -68,7 +74,8 @@ def show_seeds(results: list[TrainingResult], saved: Path | None) -> None:
             echo(f"{label:<15} {show(mean)} in the mean of {len(results)} seeds{spread}", bold=name == "test_accuracy")
     if saved is not None:
         best = best_of(results)
-        echo(f"{'model':<15} {printable(saved, 200)}, of seed {best.seed}, which has the lowest training cost")
+        cost = "training" if best.validation_loss is None else "validation"
+        echo(f"{'model':<15} {printable(saved, 200)}, of seed {best.seed}, which has the lowest {cost} cost")
 
 
 def _spread(results: list[TrainingResult], name: str) -> tuple[float | None, float | None]:

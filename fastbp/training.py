@@ -2,8 +2,8 @@
 
 A dataset and settings come in, a `TrainingResult` with the model and one record per epoch goes out. The middle of that
 chain, from the batch to the update, is the engine's (`fastbp.kernels`, first of all `kernels/reference.py`); here is
-what surrounds it: order of samples, learning rates, stopping, and what the caller gets to see. The test samples are
-measured and choose nothing.
+what surrounds it: order of samples, measuring, and what those who watch get to see and may do. `preparation` makes the
+arrays, `schedules` the learning rates, `stopping` ends runs. The test samples are measured and choose nothing.
 """
 
 from __future__ import annotations
@@ -12,24 +12,26 @@ import dataclasses
 import os
 from collections.abc import Iterable, Mapping
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from .callbacks import Callback, Plan
 from .config import VALUE_COSTS, Config
 from .cores import checked_threads, usable_cores
 from .data import Dataset, load_dataset
-from .defaults import learning_rate_for, network_for
+from .defaults import dropout_for, learning_rate_for, network_for
 from .errors import DivergedError, UsageError
-from .kernels import OPTIMIZER, Engine, Settings, Split, announce_compiling, open_engine
+from .kernels import OPTIMIZER, Engine, Evaluation, Settings, Split, announce_compiling, open_engine
 from .metrics import EpochRecord
 from .model import Model
 from .network import Network
-from .preprocessing import Scaling, code_classes, fit_inputs, fit_targets
+from .preparation import Prepared, prepare
 from .result import Interrupted, TrainingResult
+from .schedules import Schedule
+from .stopping import stopping_for
 from .streams import stream_key
+from .watching import Callback, Plan
 
 __all__ = ["Run", "dataset_for", "merged", "train"]
 
@@ -44,6 +46,8 @@ def train(
     init_from: Model | None = None,
     callbacks: Iterable[Callback] = (),
     threads: int = 1,
+    validation_data: tuple[ArrayLike, ArrayLike] | None = None,
+    sample_weight: ArrayLike | None = None,
     **settings: Any,
 ) -> TrainingResult:
     """Train a network by backpropagation.
@@ -59,10 +63,14 @@ def train(
     init_from : Model, optional
         start from its weights and its input scaling instead of random ones; its network must be the same
     callbacks : iterable of Callback
-        whoever wants to watch
+        whoever wants to watch, or to intervene; `fastbp.callbacks` has ready-made ones
     threads : int
         cores that work on a batch together: they pay from about 64 samples a batch, or with wide layers, and change no
         bit of the result. More than there are, are not used
+    validation_data : (x, y), optional
+        measured after each epoch, in place of the setting `validation`; y holds class numbers or values like the data's
+    sample_weight : array-like (n_train,), optional
+        how much each training sample counts: a cost is sum(w c) / sum(w). At least 0; a sample of weight 0 is left out
     **settings
         single settings of `Config`, such as ``epochs=5``
 
@@ -91,7 +99,17 @@ def train(
     array([0, 1, 1, 0])
     """
     config = merged(config or Config(), settings)
-    return Run(dataset_for(data, config), config, network, init_from, tuple(callbacks), threads=threads).train()
+    run = Run(
+        dataset_for(data, config),
+        config,
+        network,
+        init_from,
+        tuple(callbacks),
+        threads=threads,
+        validation_data=validation_data,
+        sample_weight=sample_weight,
+    )
+    return run.train()
 
 
 def merged(config: Config, settings: Mapping[str, Any]) -> Config:
@@ -100,16 +118,6 @@ def merged(config: Config, settings: Mapping[str, Any]) -> Config:
         return dataclasses.replace(config, **settings)
     except TypeError as error:
         raise UsageError(f"there is no such setting ({error}); the settings are the fields of fastbp.Config") from None
-
-
-class _Prepared(NamedTuple):
-    """Data in the form that engines take."""
-
-    inputs: Scaling
-    targets: Scaling | None
-    train: Split
-    test: Split
-    x_scale: float
 
 
 class Run:
@@ -127,6 +135,8 @@ class Run:
         callbacks: tuple[Callback, ...] = (),
         shared: dict[Any, Any] | None = None,
         threads: int = 1,
+        validation_data: Any = None,
+        sample_weight: ArrayLike | None = None,
     ) -> None:
         self._threads = min(checked_threads(threads), usable_cores())
         network = network or network_for(config, data)
@@ -134,56 +144,67 @@ class Run:
             raise UsageError("activation step has no gradient and cannot be trained; use sigmoid")
         _check_fit(network, data, init_from)
         config = dataclasses.replace(config, learning_rate=learning_rate_for(config, network))
-        self._data, self._config, self._network, self._callbacks = data, config, network, callbacks
-        self._n_train = len(data.x_train)
+        self._data, self._config, self._network = data, config, network
+        self._callbacks = (*stopping_for(config), *callbacks)
+        shared = {} if shared is None else shared
+        key = (
+            *(id(init_from), config.normalize, config.dtype, network.sizes[-1], network.activations[-1], network.cost),
+            *(config.label_smoothing, config.class_weight, config.validation, config.validation and config.seed),
+        )
+        if key not in shared:
+            shared[key] = prepare(data, config, network, init_from, validation_data, sample_weight)
+        self._prepared: Prepared = shared[key]
+        self._n_train = len(self._prepared.train.y)
         self._batch_size = min(config.batch_size or self._n_train, self._n_train)
         self._n_batches = -(-self._n_train // self._batch_size)
-        shared = {} if shared is None else shared
-        key = (id(init_from), config.normalize, config.dtype, network.sizes[-1], network.activations[-1])
-        if key not in shared:
-            shared[key] = self._prepare(init_from)
-        self._prepared: _Prepared = shared[key]
+        self._schedule = Schedule(config, self._n_batches, self._n_train)
         with announce_compiling(lambda text: self._tell("on_phase", text)):
-            self._engine = self._open(init_from, shared)
+            self._open(init_from, shared)
         self._finite = self._engine.parameters()
         self._history: list[EpochRecord] = []
         self._seconds = 0.0
-        self._batches_done = 0
+        self._samples_done = 0
+        self._stopped: str | None = None
+        self._ended = False
 
     def train(self) -> TrainingResult:
         """All epochs: order the samples, run the batches, measure, record."""
-        config, engine = self._config, self._engine
-        self._tell("on_start", self._plan())
-        stopped = "epochs"
         try:
-            for epoch in range(1, config.epochs + 1):
-                order = self._order(epoch)
-                etas = self._learning_rates(epoch)
-                costs, seconds = self._run_epoch(epoch, order, etas)
-                sizes = np.full(self._n_batches, self._batch_size)
-                sizes[-1] = self._n_train - self._batch_size * (self._n_batches - 1)
-                loss = float(np.average(costs, weights=sizes))
-                self._seconds += seconds
-                each = config.evaluate == "each"
-                record = EpochRecord(
-                    epoch=epoch,
-                    loss=loss,
-                    train_accuracy=engine.evaluate("train").accuracy if each else None,
-                    test_accuracy=engine.evaluate("test").accuracy if each else None,
-                    learning_rate=float(etas[0]),
-                    seconds=seconds,
-                    samples_per_second=self._n_train / max(seconds, 1e-9),
-                )
-                self._history.append(record)
-                self._tell("on_epoch", record)
-                if config.stop_below is not None and loss < config.stop_below:
-                    stopped = "stop_below"
-                    break
-            return self._result(stopped)
-        except KeyboardInterrupt:
-            raise Interrupted(self._result("interrupted")) from None
+            self._tell("on_start", self._plan())
+            try:
+                for epoch in range(1, self._config.epochs + 1):
+                    if self._stopped is None:
+                        self._train_epoch(epoch)
+                return self._end(self._stopped or "epochs")
+            except KeyboardInterrupt:
+                raise Interrupted(self._end("interrupted")) from None
+        finally:
+            self._close("failed")  # unless it has ended
 
-    def _run_epoch(
+    def _train_epoch(self, epoch: int) -> None:
+        """One epoch and its record; none where it was cut short."""
+        order, etas = self._order(epoch), self._schedule.rates(epoch)
+        costs, seconds = self._run_batches(epoch, order, etas)
+        self._seconds += seconds
+        if len(costs) < self._n_batches:
+            return
+        each, validation = self._config.evaluate == "each", self._validate()
+        record = EpochRecord(
+            epoch=epoch,
+            loss=float(np.average(costs, weights=self._batch_weights(order))),
+            train_accuracy=self._engine.evaluate("train").accuracy if each else None,
+            test_accuracy=self._engine.evaluate("test").accuracy if each else None,
+            learning_rate=float(etas[0]),
+            seconds=seconds,
+            samples_per_second=self._n_train / max(seconds, 1e-9),
+            validation_loss=validation.loss if validation else None,
+            validation_accuracy=validation.accuracy if validation else None,
+        )
+        self._history.append(record)
+        self._schedule.heard(validation.loss if validation else record.loss)
+        self._tell("on_epoch", record)
+
+    def _run_batches(
         self, epoch: int, order: NDArray[np.uint32], etas: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], float]:
         """Train on all batches, in compiled calls of about CHUNK_SECONDS; returns their costs and the time."""
@@ -191,30 +212,56 @@ class Run:
         seconds, done, chunk = 0.0, 0, 1
         while done < self._n_batches:
             end = min(done + chunk, self._n_batches)
+            rows = order[done * self._batch_size : end * self._batch_size]
             begun = perf_counter()
-            self._engine.run(order[done * self._batch_size : end * self._batch_size], etas[done:end], costs[done:end])
+            self._engine.run(rows, etas[done:end], costs[done:end])
             spent = perf_counter() - begun
             seconds += spent
-            self._check_finite(epoch, costs, done, end)
+            if not self._keep_finite(costs[done:end]):
+                self._diverge(epoch, end)
+                break
             # where to cut changes no result: batches are the same, and their costs are added up at the end
             chunk = max(1, min(8 * chunk, int((end - done) * CHUNK_SECONDS / max(spent, 1e-6))))
             done = end
-            self._batches_done += 1
+            self._samples_done += len(rows)
             self._tell("on_batches", epoch, done, self._n_batches, float(costs[:done].mean()))
-        return costs, seconds
+            if self._stopped is not None:
+                break
+        return costs[:done], seconds
 
-    def _check_finite(self, epoch: int, costs: NDArray[np.float64], done: int, end: int) -> None:
-        """Keep the weights where they and the costs are finite; else go back to the last that were, and raise."""
+    def _keep_finite(self, costs: NDArray[np.float64]) -> bool:
+        """Keep the weights where they and the costs are finite; else go back to the last that were."""
         parameters = self._engine.parameters()
-        if np.isfinite(costs[done:end]).all() and np.isfinite(parameters).all():
+        if np.isfinite(costs).all() and np.isfinite(parameters).all():
             self._finite = parameters
-            return
+            return True
         self._engine.set_parameters(self._finite)
-        raise DivergedError(
-            f"training diverged in epoch {epoch}, before batch {end + 1}: the cost or a weight is no longer finite; "
-            f"use a learning_rate below {self._config.learning_rate:g}",
-            self._result("diverged"),
-        )
+        return False
+
+    def _diverge(self, epoch: int, batch: int) -> None:
+        """Raise DivergedError, unless a callback stops the run instead."""
+        self._tell("on_diverged", epoch)
+        if self._stopped is None:
+            raise DivergedError(
+                f"training diverged in epoch {epoch}, before batch {batch + 1}: the cost or a weight is no longer "
+                f"finite; use a learning_rate below {self._config.learning_rate:g}",
+                self._end("diverged"),
+            )
+
+    def _validate(self) -> Evaluation | None:
+        """Cost and accuracy of the present weights on the validation samples, if there are some."""
+        if self._judge is None:
+            return None
+        self._judge.set_parameters(self._finite)
+        return self._judge.evaluate("train")
+
+    def _batch_weights(self, order: NDArray[np.uint32]) -> NDArray[Any]:
+        """What each batch of an epoch weighs: its number of samples, or the sum of their weights."""
+        starts = np.arange(0, self._n_train, self._batch_size)
+        weights = getattr(self._prepared.train, "weights", None)
+        if weights is None:
+            return np.diff(starts, append=self._n_train)
+        return np.asarray(np.add.reduceat(weights[order], starts))
 
     def _order(self, epoch: int) -> NDArray[np.uint32]:
         """The order in which an epoch visits the samples: one stream of random numbers per epoch."""
@@ -225,71 +272,52 @@ class Run:
             shuffle(order, np.uint64(stream_key(self._config.seed, "shuffle", epoch)))
         return order
 
-    def _learning_rates(self, epoch: int) -> NDArray[np.float64]:
-        """One learning rate per batch of an epoch (the first is 1)."""
-        config = self._config
-        assert config.learning_rate is not None
-        if config.schedule == "constant":
-            return np.full(self._n_batches, config.learning_rate)
-        batch = (epoch - 1) * self._n_batches + np.arange(self._n_batches)
-        return config.learning_rate * (1.0 - batch / (config.epochs * self._n_batches))
-
-    def _prepare(self, init_from: Model | None) -> _Prepared:
-        """Scale what must be scaled; bytes stay bytes where one factor is all, and the kernel scales its sums."""
-        data, network, dtype = self._data, self._network, self._config.dtype
-        inputs = init_from.inputs if init_from else fit_inputs(data.x_train, self._config.normalize)
-        targets = None
-        if data.is_regression:
-            targets = (init_from and init_from.targets) or fit_targets(data.y_train, network.activations[-1])
-        x_train, x_test, x_scale = data.x_train, data.x_test, 1.0
-        if x_train.dtype == np.uint8 == x_test.dtype and isinstance(inputs.scale, float) and inputs.shift == 0.0:
-            x_scale = inputs.scale
-        else:
-            x_train, x_test = inputs.apply(x_train, dtype), inputs.apply(x_test, dtype)
-        train, test = (self._split(x, y, targets) for x, y in ((x_train, data.y_train), (x_test, data.y_test)))
-        return _Prepared(inputs, targets, train, test, x_scale)
-
-    def _split(self, x: NDArray[Any], y: NDArray[Any], targets: Scaling | None) -> Split:
-        """Samples with their target rows: one row per class, or one per sample."""
-        network, dtype = self._network, self._config.dtype
-        if targets is not None:
-            return Split(x, np.arange(len(y), dtype=np.int32), targets.apply(y, dtype))
-        codes = code_classes(np.arange(self._data.n_classes), network.sizes[-1], network.activations[-1], dtype)
-        return Split(x, y, codes)
-
-    def _open(self, init_from: Model | None, shared: dict[Any, Any]) -> Engine:
-        """Give an engine the data, the start weights and the rule."""
+    def _open(self, init_from: Model | None, shared: dict[Any, Any]) -> None:
+        """Give an engine the data, the start weights and the rule; a second one, that learns nothing, validates."""
         config, network, prepared = self._config, self._network, self._prepared
         if init_from:
             theta = init_from.parameters.astype(config.dtype)
         else:
             theta = network.initial_parameters(config.seed, config.init, config.dtype)
-        return open_engine(
-            network,
-            theta,
-            prepared.train,
-            prepared.test,
-            Settings(
-                optimizer=OPTIMIZER[config.optimizer],
-                batch_size=self._batch_size,
-                momentum=config.momentum,
-                beta_1=config.beta_1,
-                beta_2=config.beta_2,
-                epsilon=config.epsilon,
-                decay=config.weight_decay,
-            ),
-            x_scale=prepared.x_scale,
-            classes=not self._data.is_regression,
-            engine=config.engine,
-            device=config.device,
-            input_layout=config.input_layout,
-            shared=shared,
-            threads=self._threads,
+        rule = Settings(
+            optimizer=OPTIMIZER[config.optimizer],
+            batch_size=self._batch_size,
+            momentum=config.momentum,
+            beta_1=config.beta_1,
+            beta_2=config.beta_2,
+            rho=config.rho,
+            epsilon=config.epsilon,
+            decay=config.weight_decay,
+            dropout=dropout_for(config, network),
+            seed=config.seed,
+            clip_norm=config.clip_norm or 0.0,
         )
+
+        def engine_for(train: Split, test: Split) -> Engine:
+            return open_engine(
+                network,
+                theta,
+                train,
+                test,
+                rule,
+                x_scale=prepared.x_scale,
+                classes=not self._data.is_regression,
+                engine=config.engine,
+                device=config.device,
+                input_layout=config.input_layout,
+                shared=shared,
+                threads=self._threads,
+            )
+
+        self._engine = engine_for(prepared.train, prepared.test)
+        self._judge: Engine | None = None
+        if prepared.validation is not None:
+            none = prepared.validation._replace(x=prepared.test.x[:0], y=prepared.test.y[:0])
+            self._judge = engine_for(prepared.validation, none)
 
     def _plan(self) -> Plan:
         """What callbacks are told at the start."""
-        x = self._data.x_train
+        x = self._prepared.train.x
         return Plan(
             config=self._config,
             network=self._network,
@@ -298,35 +326,69 @@ class Run:
             n_test=len(self._data.x_test),
             n_parameters=self._network.n_parameters,
             density=self._engine.density if hasattr(self._engine, "density") else np.count_nonzero(x) / x.size,
+            n_validation=0 if self._prepared.validation is None else len(self._prepared.validation.y),
+            run=self,
         )
 
-    def _result(self, stopped: str) -> TrainingResult:
+    def stop(self, reason: str) -> None:
+        """See `RunControl`, for this and the next four."""
+        self._stopped = self._stopped or str(reason)
+
+    def parameters(self) -> NDArray[Any]:
+        return self._finite.copy()
+
+    def set_parameters(self, theta: NDArray[Any]) -> None:
+        self._engine.set_parameters(theta)
+        self._finite = self._engine.parameters()
+
+    def set_learning_rate(self, rate: float) -> None:
+        self._schedule.hold(rate)
+
+    def model(self) -> Model:
+        return Model(
+            network=self._network,
+            parameters=self._finite,
+            inputs=self._prepared.inputs,
+            targets=self._prepared.targets,
+            class_names=self._data.class_names,
+            image_shape=self._data.image_shape,
+            config=self._config.as_dict(),
+            data_name=self._data.name,
+            data_sha256=self._data.sha256,
+        )
+
+    def _end(self, reason: str) -> TrainingResult:
+        """Let callbacks know, and measure what they leave."""
+        self._close(reason)
+        return self._result(reason)
+
+    def _close(self, reason: str) -> None:
+        if not self._ended:
+            self._ended = True
+            self._tell("on_end", reason)
+
+    def _result(self, reason: str) -> TrainingResult:
         """Measure the engine's weights and wrap them up."""
-        data, config, engine = self._data, self._config, self._engine
+        engine, validation = self._engine, self._validate()
         train, test = engine.evaluate("train"), engine.evaluate("test")
+        validated = [record for record in self._history if record.validation_loss is not None]
+        best = min(validated, key=lambda record: record.validation_loss or 0.0, default=None)
         return TrainingResult(
-            model=Model(
-                network=self._network,
-                parameters=engine.parameters(),
-                inputs=self._prepared.inputs,
-                targets=self._prepared.targets,
-                class_names=data.class_names,
-                image_shape=data.image_shape,
-                config=config.as_dict(),
-                data_name=data.name,
-                data_sha256=data.sha256,
-            ),
+            model=self.model(),
             history=tuple(self._history),
             loss=train.loss,
             train_accuracy=train.accuracy,
             test_accuracy=test.accuracy,
-            test_loss=test.loss if len(data.x_test) else None,
+            test_loss=test.loss if len(self._data.x_test) else None,
             epochs=len(self._history),
-            seed=config.seed,
+            seed=self._config.seed,
             engine=engine.name,
             train_seconds=self._seconds,
-            samples_per_second=self._n_train * len(self._history) / max(self._seconds, 1e-9),
-            stopped=stopped,
+            samples_per_second=self._samples_done / max(self._seconds, 1e-9),
+            stopped=reason,
+            validation_loss=validation.loss if validation else None,
+            validation_accuracy=validation.accuracy if validation else None,
+            best_epoch=best.epoch if best else None,
         )
 
     def _tell(self, event: str, *what: Any) -> None:

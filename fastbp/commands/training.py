@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -29,7 +29,6 @@ from .reading import read_dataset
 if TYPE_CHECKING:
     from ..data import Dataset
     from ..model import Model
-    from ..progress import LiveView
 
 __all__ = ["train"]
 
@@ -51,6 +50,8 @@ DEFAULT_MODEL = "model.safetensors"
 @option(
     "--save", metavar="PATH", section="Output", default=DEFAULT_MODEL, show_default=True, help="where the model goes"
 )
+@option("--log", metavar="FILE", section="Output", help="one line per epoch as well into FILE.csv or FILE.jsonl")
+@option("--checkpoint", metavar="FILE", section="Output", help="save the model after each epoch as well")
 @option("--no-save", is_flag=True, section="Output", help="keep no model")
 @output_options
 @click.pass_context
@@ -75,6 +76,7 @@ def train(ctx: click.Context, /, **options: Any) -> None:
         chosen |= {name: value for name, value in network_settings(start).items() if name not in given}
     config = with_option_names(lambda: Config(**chosen))
     seeds = seeds_for(options)
+    watchers = watchers_for(options)
     if config.engine in ("auto", "fused"):  # they do without BLAS, whose threads take 30 of 440 ms to start and to end
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     with LiveView(options["quiet"]) as view:
@@ -87,7 +89,7 @@ def train(ctx: click.Context, /, **options: Any) -> None:
             results = with_option_names(lambda: train_seeds(dataset, config, seeds, options["threads"], view))
             result = best_of(results)
         else:
-            result = run_training(dataset, config, start, view, save, options["threads"] or 1)
+            result = run_training(dataset, config, start, (view, *watchers), save, options["threads"] or 1)
     problem = None
     if save is not None:
         try:
@@ -116,13 +118,31 @@ def seeds_for(options: dict[str, Any]) -> list[int]:
         return []
     if options["init_from"]:
         raise UsageError("--seeds begins with random weights; leave out --init-from")
+    for name in ("log", "checkpoint"):
+        if options[name]:
+            raise UsageError(f"--{name} follows one network; leave out --seeds")
     from ..many import parse_seeds
 
     return parse_seeds(options["seeds"])
 
 
+def watchers_for(options: dict[str, Any]) -> tuple[Any, ...]:
+    """The callbacks of --log and --checkpoint; refuses places that could not be written."""
+    watchers: list[Any] = []
+    if options["log"]:
+        from ..logs import logger_for
+
+        watchers.append(logger_for(options["log"]))
+    if options["checkpoint"]:
+        from ..logs import Checkpoint
+
+        check_destination(Path(options["checkpoint"]), "--checkpoint")
+        watchers.append(Checkpoint(options["checkpoint"]))
+    return tuple(watchers)
+
+
 def run_training(
-    dataset: Dataset, config: Config, start: Model | None, view: LiveView, save: Path | None, threads: int
+    dataset: Dataset, config: Config, start: Model | None, callbacks: tuple[Any, ...], save: Path | None, threads: int
 ) -> Any:
     """Train; where that is cut short, save the weights that there are and say so in the error."""
     from ..training import train as train_network
@@ -131,7 +151,7 @@ def run_training(
         "config": config,
         "init_from": start,
         "threads": threads,
-        "callbacks": (cast(Any, view),),
+        "callbacks": callbacks,
     }
     try:
         return with_option_names(lambda: train_network(dataset, **start_with))
@@ -156,23 +176,23 @@ def kept(result: Any, save: Path | None, what: str) -> str:
     return f"{what} are saved in {save}"
 
 
-def check_destination(path: Path) -> None:
+def check_destination(path: Path, option: str = "--save") -> None:
     """Refuse a path that could not be written after training, before any work is done."""
     import tempfile
 
     if path.is_dir():
-        raise UsageError(f"--save {path} is a folder; name a file, such as {path / DEFAULT_MODEL}")
+        raise UsageError(f"{option} {path} is a folder; name a file, such as {path / DEFAULT_MODEL}")
     if path.exists() and not path.is_file():
-        raise UsageError(f"--save {path} is not a plain file; choose another name")
+        raise UsageError(f"{option} {path} is not a plain file; choose another name")
     folder = Path(os.path.realpath(path)).parent
     if not folder.is_dir():
-        raise UsageError(f"--save {path}: there is no folder {folder}; create it first")
+        raise UsageError(f"{option} {path}: there is no folder {folder}; create it first")
     try:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
         raise FastbpError(
-            f"--save {path}: the folder {folder} cannot be written ({error.strerror}); nothing was trained or changed"
+            f"{option} {path}: the folder {folder} cannot be written ({error.strerror}); nothing was trained or changed"
         ) from error
 
 

@@ -1,0 +1,108 @@
+"""From a dataset and settings to what engines take: scaled samples, coded targets, weights.
+
+In: `Dataset`, `Config`, `Network`. Out: one `Split` each for training, validation and testing. Scalings are fitted to
+the training samples alone. Refused: settings for classes with target values, and the like.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .config import Config
+from .data.dataset import Dataset
+from .errors import UsageError
+from .kernels import Split
+from .model import Model
+from .network import Network
+from .preprocessing import Scaling, code_classes, fit_inputs, fit_targets
+from .samples import Samples, divide
+
+__all__ = ["Prepared", "prepare", "smoothed"]
+
+
+class Prepared(NamedTuple):
+    """Data in the form that engines take."""
+
+    inputs: Scaling
+    targets: Scaling | None
+    train: Split
+    validation: Split | None
+    test: Split
+    x_scale: float  # of all three
+
+
+def prepare(
+    data: Dataset,
+    config: Config,
+    network: Network,
+    init_from: Model | None = None,
+    validation_data: Any = None,
+    sample_weight: ArrayLike | None = None,
+) -> Prepared:
+    """Divide the samples, and scale what must be scaled; bytes stay bytes where one factor is all: kernels scale sums.
+
+    Parameters
+    ----------
+    init_from : Model, optional
+        brings its scalings
+    validation_data, sample_weight
+        as for `fastbp.samples.divide`, which says what is refused
+
+    Raises
+    ------
+    UsageError
+        `label_smoothing` with a cost that has no place for it
+    """
+    train, validation = divide(data, config, validation_data, sample_weight)
+    test = Samples(data.x_test, data.y_test)
+    inputs = init_from.inputs if init_from else fit_inputs(train.x, config.normalize)
+    targets = None
+    if data.is_regression:
+        targets = (init_from and init_from.targets) or fit_targets(train.y, network.activations[-1])
+    parts = [part for part in (train, validation, test) if part is not None]
+    x_scale = 1.0
+    if all(part.x.dtype == np.uint8 for part in parts) and isinstance(inputs.scale, float) and inputs.shift == 0.0:
+        x_scale = inputs.scale
+    else:
+        parts = [part._replace(x=inputs.apply(part.x, config.dtype)) for part in parts]
+    splits = [_split(part, targets, data, network, config.dtype) for part in parts]
+    if config.label_smoothing:
+        splits[0] = splits[0]._replace(targets=smoothed(splits[0].targets, config.label_smoothing, network.cost))
+    return Prepared(inputs, targets, splits[0], splits[1] if validation else None, splits[-1], x_scale)
+
+
+def smoothed(codes: NDArray[Any], share: float, cost: str) -> NDArray[Any]:
+    """(1 - s) y + s / K: the share s of each class's code, spread over all K classes (Szegedy et al. 2016, section 7).
+
+    Each output of binary_cross_entropy tells two classes apart, so K is 2 there. Only training targets are smoothed:
+    costs of validation and test samples stay comparable.
+
+    Examples
+    --------
+    >>> smoothed(np.eye(2), 0.2, "cross_entropy")
+    array([[0.9, 0.1],
+           [0.1, 0.9]])
+
+    Raises
+    ------
+    UsageError
+        a cost that is no cross-entropy
+    """
+    if cost not in ("cross_entropy", "binary_cross_entropy"):
+        raise UsageError(
+            f"label_smoothing is for cost cross_entropy and binary_cross_entropy, got cost {cost}; leave it out"
+        )
+    n_classes = codes.shape[1] if cost == "cross_entropy" else 2
+    return np.asarray((1.0 - share) * codes + share / n_classes, dtype=codes.dtype)
+
+
+def _split(samples: Samples, targets: Scaling | None, data: Dataset, network: Network, dtype: str) -> Split:
+    """Samples with their target rows: one row per class, or one per sample."""
+    weights: dict[str, Any] = {} if samples.weights is None else {"weights": samples.weights}
+    if targets is not None:
+        return Split(samples.x, np.arange(len(samples.y), dtype=np.int32), targets.apply(samples.y, dtype), **weights)
+    codes = code_classes(np.arange(data.n_classes), network.sizes[-1], network.activations[-1], dtype)
+    return Split(samples.x, samples.y, codes, **weights)

@@ -1,0 +1,94 @@
+"""What a run tells those who watch it, and what they may do to it. `fastbp.callbacks` lists the ready-made ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from .config import Config
+from .metrics import EpochRecord
+from .model import Model
+from .network import Network
+
+__all__ = ["Callback", "Plan", "RunControl"]
+
+
+class RunControl(Protocol):
+    """The run, in the hands of a callback: `Plan.run`. Between two events the weights stay as they are."""
+
+    def stop(self, reason: str) -> None:
+        """End the run after this event. `TrainingResult.stopped` will be the reason; the first one counts."""
+
+    def parameters(self) -> NDArray[Any]:
+        """A copy of the present weights and biases, (n_parameters,)."""
+
+    def set_parameters(self, theta: NDArray[Any]) -> None:
+        """Overwrite them; the state of the optimizer stays."""
+
+    def model(self) -> Model:
+        """The present network, ready to predict and to be saved."""
+
+    def set_learning_rate(self, rate: float) -> None:
+        """The learning rate from the next epoch on, in place of the schedule's; UsageError unless above 0."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run is about to do, for `Callback.on_start`. Everything that `config` left open is filled in."""
+
+    config: Config
+    network: Network
+    engine: str
+    n_train: int
+    n_test: int
+    n_parameters: int
+    density: float
+    n_validation: int
+    run: RunControl
+
+
+class Callback:
+    """What a run tells whoever watches it. Override what you need; every method does nothing here.
+
+    Examples
+    --------
+    >>> from fastbp import train
+    >>> import numpy as np
+    >>> class Rates(Callback):
+    ...     def on_start(self, plan):
+    ...         self.run = plan.run
+    ...     def on_epoch(self, record):
+    ...         print(record.epoch, record.learning_rate)
+    ...         if record.epoch == 2:
+    ...             self.run.stop("seen enough")
+    >>> x, y = np.array([[0.0], [1.0]]), np.array([0, 1])
+    >>> result = train((x, y), layers="", epochs=4, learning_rate=0.5, callbacks=[Rates()])
+    1 0.5
+    2 0.375
+    >>> result.stopped
+    'seen enough'
+    """
+
+    def on_phase(self, text: str) -> None:
+        """Something that takes seconds begins, such as compiling."""
+
+    def on_start(self, plan: Plan) -> None:
+        """Training begins."""
+
+    def on_batches(self, epoch: int, done: int, total: int, loss: float) -> None:
+        """`done` of `total` batches of an epoch are trained, about every 50 ms; `loss` is their mean cost."""
+
+    def on_epoch(self, record: EpochRecord) -> None:
+        """An epoch is over."""
+
+    def on_diverged(self, epoch: int) -> None:
+        """The cost or a weight is no longer finite; the last finite weights are back. DivergedError follows, unless a
+        callback stops the run here."""
+
+    def on_end(self, reason: str) -> None:
+        """Training is over, told once: `TrainingResult.stopped`, or ``failed`` where an error ended it.
+
+        The result is measured afterwards, so weights that are set here are the model's.
+        """
