@@ -57,8 +57,8 @@ def show_training(result: Any, saved: Path | None) -> None:
     elif result.test_loss is not None:
         lines.append(("test loss", f"{result.test_loss:.4g}"))
     if result.validation_loss is not None:
-        accuracy = percent(result.validation_accuracy)
-        lines.append(("validation", f"{accuracy}{', ' if accuracy else ''}loss {result.validation_loss:.4g}"))
+        accuracy = "" if result.validation_accuracy is None else f"{percent(result.validation_accuracy)}, "
+        lines.append(("validation", f"{accuracy}loss {result.validation_loss:.4g}"))
     if result.train_accuracy is not None:
         lines.append(("train accuracy", percent(result.train_accuracy)))
     lines.append(("loss", f"{result.loss:.4g}"))

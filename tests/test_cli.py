@@ -109,7 +109,9 @@ def fake(monkeypatch):
             model = image_model()
             for callback in callbacks:
                 config_used = dataclasses.replace(config, learning_rate=1.0)
-                callback.on_start(Plan(config_used, model.network, "fused sparse float32", 40, 20, 13_002, 0.5))
+                callback.on_start(
+                    Plan(config_used, model.network, "fused sparse float32", 40, 20, 13_002, 0.5, 0, None)
+                )
             if self.error is not None:
                 raise self.error
             return result_of(config, **self.changes)
@@ -196,7 +198,15 @@ def test_public_names_are_imported_on_first_use():
         (["--init", "he"], "init", "he"),
         (["--optimizer", "adam"], "optimizer", "adam"),
         (["--learning-rate", "1e-3"], "learning_rate", 0.001),
-        (["--momentum", "0.5"], "momentum", 0.5),
+        (["--optimizer", "adamw"], "optimizer", "adamw"),
+        (["--clip-norm", "5"], "clip_norm", 5.0),
+        (["--dropout", "0.2"], "dropout", 0.2),
+        (["--dropout", "0.2,0"], "dropout", "0.2,0"),
+        (["--label-smoothing", "0.1"], "label_smoothing", 0.1),
+        (["--class-weight", "balanced"], "class_weight", "balanced"),
+        (["--validation", "0.1"], "validation", 0.1),
+        (["--patience", "3"], "patience", 3),
+        (["--time-limit", "1.5"], "time_limit", 1.5),
         (["--weight-decay", "0.01"], "weight_decay", 0.01),
         (["--schedule", "constant"], "schedule", "constant"),
         (["--batch-size", "10"], "batch_size", 10),
@@ -216,6 +226,21 @@ def test_public_names_are_imported_on_first_use():
 def test_options_become_settings(run, fake, options, setting, value):
     assert run("train", *options).code == 0
     assert fake.seen["config"] == Config(**{setting: value})
+
+
+@pytest.mark.parametrize(
+    ("options", "settings"),
+    [
+        (["--optimizer", "nesterov", "--momentum", "0.5"], {"optimizer": "nesterov", "momentum": 0.5}),
+        (["--optimizer", "rmsprop", "--rho", "0.5"], {"optimizer": "rmsprop", "rho": 0.5}),
+        (["--schedule", "step", "--step-every", "3"], {"schedule": "step", "step_every": 3}),
+        (["--schedule", "one_cycle", "--warm-up", "0.1"], {"schedule": "one_cycle", "warm_up": 0.1}),
+        (["--patience", "3", "--min-delta", "0.01"], {"patience": 3, "min_delta": 0.01}),
+    ],
+)
+def test_options_that_go_together(run, fake, options, settings):
+    assert run("train", *options).code == 0
+    assert fake.seen["config"] == Config(**settings)
 
 
 def test_one_network_is_trained_on_one_core_unless_more_are_asked_for(run, fake):
@@ -257,7 +282,21 @@ WRONG = {
     "--beta-2": ["-1"],
     "--epsilon": ["0"],
     "--weight-decay": ["-1", "nan"],
-    "--schedule": ["cosine"],
+    "--schedule": ["sine"],
+    "--rho": ["1", "-0.1"],
+    "--clip-norm": ["0", "x"],
+    "--step-every": ["0", "1.5"],
+    "--rate-factor": ["0", "1"],
+    "--rate-patience": ["0"],
+    "--inverse-power": ["0"],
+    "--warm-up": ["1", "-0.1"],
+    "--dropout": ["1", "0.5,x", "-0.1", "nan"],
+    "--label-smoothing": ["1", "-0.1"],
+    "--class-weight": ["fair"],
+    "--validation": ["1", "-0.1", "some"],
+    "--patience": ["0", "1.5"],
+    "--min-delta": ["-1"],
+    "--time-limit": ["0", "-1"],
     "--batch-size": ["0", "-5", "all", "2.5"],
     "--epochs": ["-1", "1.5", "many"],
     "--stop-below": ["nan", "x"],
@@ -294,6 +333,13 @@ def test_wrong_values_are_usage_errors_that_name_the_option(run, fake, option, v
         ),
         (["--cost", "squared_error", "--output-activation", "softmax"], "--output-activation softmax"),
         (["--nonsense"], "--nonsense"),
+        (["--momentum", "0.5"], "momentum is for optimizer momentum and nesterov and has no use with optimizer sgd"),
+        (["--step-every", "2", "--schedule", "cosine"], "--step-every is for schedule step"),
+        (["--min-delta", "0.1"], "--min-delta is for patience and for schedule adaptive"),
+        (["--log", "log.txt"], "the name of a log must end in .csv or .jsonl, got log.txt"),
+        (["--checkpoint", "no/where"], "--checkpoint no/where: there is no folder"),
+        (["--seeds", "0-1", "--log", "log.csv"], "--log follows one network; leave out --seeds"),
+        (["--seeds", "0-1", "--checkpoint", "c"], "--checkpoint follows one network; leave out --seeds"),
         (["extra"], "extra"),
     ],
 )

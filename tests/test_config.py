@@ -23,14 +23,28 @@ def test_the_defaults():
         "momentum": 0.9,
         "beta_1": 0.9,
         "beta_2": 0.999,
+        "rho": 0.9,
         "epsilon": 1e-8,
-        "weight_decay": 0.0,
+        "clip_norm": None,
         "schedule": "linear",
+        "step_every": 5,
+        "rate_factor": 0.2,
+        "rate_patience": 2,
+        "inverse_power": 0.5,
+        "warm_up": 0.3,
+        "weight_decay": 0.0,
+        "dropout": 0.0,
+        "label_smoothing": 0.0,
         "batch_size": 32,
         "epochs": 10,
-        "stop_below": None,
         "shuffle": True,
         "seed": 0,
+        "class_weight": "none",
+        "validation": 0.0,
+        "patience": None,
+        "min_delta": 0.0,
+        "stop_below": None,
+        "time_limit": None,
         "normalize": "auto",
         "dtype": "float32",
         "device": "auto",
@@ -74,9 +88,38 @@ def test_the_defaults():
         ("layers", None, "layers must not be None"),
         ("activation", ["sigmoid"], "activation must be a text, got ['sigmoid']"),
         ("init", "zeros", "init must be one of normal, glorot, he, got 'zeros'"),
-        ("optimizer", "sdg", "optimizer must be one of sgd, momentum, adam, got 'sdg'"),
+        ("optimizer", "sdg", "optimizer must be one of sgd, momentum, nesterov, rmsprop, adam, adamw, got 'sdg'"),
         ("optimizer", None, "optimizer must not be None"),
-        ("schedule", "cosine", "schedule must be one of constant, linear, got 'cosine'"),
+        (
+            "schedule",
+            "square",
+            "schedule must be one of constant, linear, step, inverse, adaptive, cosine, one_cycle, got 'square'",
+        ),
+        ("rho", 1.0, "rho must be less than 1, got 1.0"),
+        ("clip_norm", 0, "clip_norm must be greater than 0, got 0.0"),
+        ("step_every", 0, "step_every must be at least 1, got 0"),
+        ("rate_factor", 1, "rate_factor must be less than 1, got 1.0"),
+        ("rate_factor", 0, "rate_factor must be greater than 0, got 0.0"),
+        ("rate_patience", 0, "rate_patience must be at least 1, got 0"),
+        ("inverse_power", 0.0, "inverse_power must be greater than 0, got 0.0"),
+        ("warm_up", 1.0, "warm_up must be less than 1, got 1.0"),
+        ("warm_up", -0.1, "warm_up must be at least 0, got -0.1"),
+        ("dropout", 1.0, "dropout must be numbers from 0 to below 1, one or a comma-separated list, got 1.0"),
+        ("dropout", -0.1, "dropout must be numbers from 0 to below 1, one or a comma-separated list, got -0.1"),
+        ("dropout", "0.1,x", "dropout must be numbers from 0 to below 1, one or a comma-separated list, got '0.1,x'"),
+        ("dropout", "", "dropout must be numbers from 0 to below 1, one or a comma-separated list, got ''"),
+        ("dropout", "nan", "dropout must be numbers from 0 to below 1, one or a comma-separated list, got 'nan'"),
+        ("dropout", True, "dropout must be numbers from 0 to below 1, one or a comma-separated list, got True"),
+        ("dropout", None, "dropout must not be None"),
+        ("dropout", (0.1,), "dropout must be numbers from 0 to below 1, one or a comma-separated list, got (0.1,)"),
+        ("label_smoothing", 1.0, "label_smoothing must be less than 1, got 1.0"),
+        ("class_weight", "fair", "class_weight must be one of none, balanced, got 'fair'"),
+        ("validation", 1.0, "validation must be less than 1, got 1.0"),
+        ("validation", -0.1, "validation must be at least 0, got -0.1"),
+        ("patience", 0, "patience must be at least 1, got 0"),
+        ("patience", 1.5, "patience must be a whole number, got 1.5"),
+        ("min_delta", -1.0, "min_delta must be at least 0, got -1.0"),
+        ("time_limit", 0.0, "time_limit must be greater than 0, got 0.0"),
         ("normalize", "l2", "normalize must be one of auto, none, unit, standard, got 'l2'"),
         ("dtype", "float16", "dtype must be one of float32, float64, got 'float16'"),
         ("device", "tpu", "device must be one of auto, cpu, cuda, got 'tpu'"),
@@ -119,7 +162,11 @@ def test_a_value_outside_its_limits_is_refused_with_these_words(name, value, mes
         ("seed", 2**63 - 1),
         ("learning_rate", 1e-300),
         ("learning_rate", None),
-        ("momentum", 0),
+        ("dropout", 0),
+        ("dropout", "0, 0.5"),
+        ("patience", 1),
+        ("patience", None),
+        ("time_limit", 1e-9),
         ("weight_decay", 0),
         ("stop_below", -1.0),
         ("layers", ""),
@@ -129,6 +176,51 @@ def test_a_value_outside_its_limits_is_refused_with_these_words(name, value, mes
 )
 def test_limits_themselves_are_accepted(name, value):
     assert getattr(Config(**{name: value}), name) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "fitting", "by"),
+    [
+        ("momentum", 0.0, ("momentum", "nesterov"), "optimizer"),
+        ("beta_1", 0.0, ("adam", "adamw"), "optimizer"),
+        ("beta_2", 0.0, ("adam", "adamw"), "optimizer"),
+        ("rho", 0.0, ("rmsprop",), "optimizer"),
+        ("epsilon", 1e-4, ("rmsprop", "adam", "adamw"), "optimizer"),
+        ("step_every", 1, ("step",), "schedule"),
+        ("rate_factor", 0.5, ("step", "adaptive"), "schedule"),
+        ("rate_patience", 1, ("adaptive",), "schedule"),
+        ("inverse_power", 0.1, ("inverse",), "schedule"),
+        ("warm_up", 0.0, ("one_cycle",), "schedule"),
+    ],
+)
+def test_a_setting_without_a_use_is_refused(name, value, fitting, by):
+    """Not ignored: who sets the momentum of plain descent believes that there is one."""
+    item = Config.__dataclass_fields__
+    for choice in item[by].metadata["choices"]:
+        if choice in fitting:
+            assert getattr(Config(**{name: value, by: choice}), name) == value
+        else:
+            with pytest.raises(UsageError) as caught:
+                Config(**{name: value, by: choice})
+            words = f"{name} is for {by} {' and '.join(fitting)} and has no use with {by} {choice}; leave it out"
+            assert str(caught.value) == words
+        assert getattr(Config(**{name: item[name].default, by: choice}), name) == item[name].default
+
+
+def test_min_delta_needs_somebody_who_waits():
+    with pytest.raises(UsageError, match="min_delta is for patience and for schedule adaptive"):
+        Config(min_delta=0.1)
+    assert Config(min_delta=0.1, patience=2).min_delta == Config(min_delta=0.1, schedule="adaptive").min_delta == 0.1
+
+
+@pytest.mark.parametrize(
+    ("value", "kept", "shares"),
+    [(0.5, 0.5, (0.5,)), ("0.5", 0.5, (0.5,)), ("0.5, 0", "0.5, 0", (0.5, 0.0)), (np.float32(0.25), 0.25, (0.25,))],
+)
+def test_dropout_is_a_number_or_a_list(value, kept, shares):
+    config = Config(dropout=value)
+    assert (config.dropout, config.hidden_dropout) == (kept, shares)
+    assert Config(**json.loads(json.dumps(config.as_dict()))) == config
 
 
 def test_numpy_numbers_become_plain_ones():

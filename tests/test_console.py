@@ -39,7 +39,7 @@ def plan(**settings) -> SimpleNamespace:
     network = Network((784, 16, 16, 10), ("sigmoid", "sigmoid", "softmax"), "cross_entropy")
     return SimpleNamespace(
         config=config, network=network, engine="fused sparse float32", n_train=60_000, n_test=10_000, density=0.19123,
-        n_parameters=13_002,
+        n_parameters=13_002, n_validation=0,
     )  # fmt: skip
 
 
@@ -142,6 +142,25 @@ def test_in_a_pipe_there_are_plain_rows(monkeypatch):
     rows = text.splitlines()[-3:]
     assert rows[0].split() == ["epoch", "loss", "train", "test", "rate", "seconds", "samples/s"]
     assert rows[1].split() == ["1", "0.2500", "95.12", "%", "94.44", "%", "0.5000", "0.012", "4,878,049"]
+    assert len({len(row) for row in rows}) == 1
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_validation_has_its_columns_and_the_table_keeps_its_width(monkeypatch):
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    with LiveView(data_name="mnist") as view:
+        view.on_start(SimpleNamespace(**{**vars(plan(schedule="cosine")), "n_validation": 6_000}))
+        view.on_epoch(record(1, validation_loss=0.3125, validation_accuracy=0.9444))
+        view.on_epoch(record(2, validation_loss=0.3125))
+        view.on_end("epochs")
+    text = stream.getvalue()
+    assert "60,000 + 6,000 + 10,000 samples" in text
+    assert "learning rate 0.5 (cosine), batch size 32" in text
+    rows = text.splitlines()[-3:]
+    assert rows[0].split() == ["epoch", "loss", "train", "val", "loss", "val", "test", "rate", "seconds"]
+    assert rows[1].split() == ["1", "0.2500", "95.12", "%", "0.3125", "94.44", "%", "94.44", "%", "0.5000", "0.012"]
+    assert rows[2].split()[5] == "-"
     assert len({len(row) for row in rows}) == 1
     assert max(map(len, text.splitlines())) <= 80
 

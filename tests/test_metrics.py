@@ -72,6 +72,8 @@ def test_epoch_record_is_frozen_and_json_ready():
         "learning_rate": 1.0,
         "seconds": 0.01,
         "samples_per_second": 6e6,
+        "validation_loss": None,
+        "validation_accuracy": None,
     }
     with pytest.raises(AttributeError):
         record.loss = 0.0

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 import fastbp
+import fastbp.callbacks
 import fastbp.diagnostics
 import fastbp.kernels
 
@@ -63,7 +64,8 @@ SIGNATURES = {
     "load": "(path)",
     "load_dataset": "(source='digits', *, label=None, target='auto', test_fraction=0.2, seed=0, data_dir=None, "
     "offline=False, progress=None)",
-    "train": "(data='digits', *, config=None, network=None, init_from=None, callbacks=(), threads=1, **settings)",
+    "train": "(data='digits', *, config=None, network=None, init_from=None, callbacks=(), threads=1, "
+    "validation_data=None, sample_weight=None, **settings)",
     "train_many": "(settings, data='digits', *, threads=None, on_result=None, callbacks=())",
     **STAGES,
     **{f"diagnostics.{name}": signature for name, signature in DIAGNOSTICS.items()},
@@ -80,14 +82,28 @@ DEFAULTS = {
     "momentum": 0.9,
     "beta_1": 0.9,
     "beta_2": 0.999,
+    "rho": 0.9,
     "epsilon": 1e-8,
-    "weight_decay": 0.0,
+    "clip_norm": None,
     "schedule": "linear",
+    "step_every": 5,
+    "rate_factor": 0.2,
+    "rate_patience": 2,
+    "inverse_power": 0.5,
+    "warm_up": 0.3,
+    "weight_decay": 0.0,
+    "dropout": 0.0,
+    "label_smoothing": 0.0,
     "batch_size": 32,
     "epochs": 10,
-    "stop_below": None,
     "shuffle": True,
     "seed": 0,
+    "class_weight": "none",
+    "validation": 0.0,
+    "patience": None,
+    "min_delta": 0.0,
+    "stop_below": None,
+    "time_limit": None,
     "normalize": "auto",
     "dtype": "float32",
     "device": "auto",
@@ -109,6 +125,9 @@ RESULT = [
     "train_seconds",
     "samples_per_second",
     "stopped",
+    "validation_loss",
+    "validation_accuracy",
+    "best_epoch",
 ]
 
 CODES = {
@@ -195,6 +214,15 @@ def test_settings_and_their_defaults():
     assert fastbp.Config().as_dict() == DEFAULTS
     kinds = {each.kind for each in inspect.signature(fastbp.Config).parameters.values()}
     assert kinds == {inspect.Parameter.KEYWORD_ONLY}
+
+
+def test_names_of_the_callbacks():
+    assert sorted(fastbp.callbacks.__all__) == sorted(
+        ["Callback", "Plan", "RunControl", "EarlyStopping", "StopBelow", "StopOnNaN", "TimeLimit"]
+        + ["Checkpoint", "CsvLogger", "JsonLinesLogger", "LearningRate"]
+    )
+    for name in fastbp.callbacks.__all__:
+        assert inspect.getdoc(getattr(fastbp.callbacks, name))
 
 
 def test_what_a_result_holds():
