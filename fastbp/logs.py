@@ -19,6 +19,9 @@ from .watching import Callback, Plan
 __all__ = ["Checkpoint", "CsvLogger", "JsonLinesLogger", "LearningRate", "logger_for"]
 
 
+_encode = json.JSONEncoder(allow_nan=False).encode
+
+
 class _Logger(Callback):
     """A text file that is begun anew at the start and gets a line per epoch, at once.
 
@@ -98,7 +101,7 @@ class JsonLinesLogger(_Logger):
     """
 
     def on_epoch(self, record: EpochRecord) -> None:
-        self._write(json.dumps(_finite(record.as_dict()), allow_nan=False))
+        self._write(_encode(_finite(record.as_dict())))
 
 
 class Checkpoint(Callback):

@@ -6,7 +6,6 @@ of a network is measured by `fastbp.model.Model.evaluate`. NumPy only.
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,7 +58,7 @@ class EpochRecord:
 
     def as_dict(self) -> dict[str, Any]:
         """All fields by name, JSON-ready."""
-        return dataclasses.asdict(self)
+        return dict(vars(self))
 
 
 def accuracy(predicted: ArrayLike, labels: ArrayLike) -> float:
