@@ -74,7 +74,8 @@ def divide(
         train, validation = _rows(train, kept), _rows(train, held)
     elif config.patience is not None:
         raise UsageError(
-            "patience waits for a lower validation cost, and there are no validation samples; give validation"
+            "patience waits for a lower validation cost, and there are no validation samples; "
+            "set validation to a share of the training samples"
         )
     if config.class_weight == "balanced":
         if data.is_regression:

@@ -261,6 +261,18 @@ def test_a_run_that_diverges_can_end_with_a_result(data: Dataset, engine: str) -
     np.testing.assert_array_equal(result.model.parameters, kept.model.parameters)
 
 
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning", "ignore:invalid value:RuntimeWarning")
+def test_the_best_weights_survive_divergence(data: Dataset) -> None:
+    settings: dict[str, Any] = {"layers": "8", "activation": "relu", "epochs": 20, "validation": 0.3, "patience": 20}
+    rates = LearningRate(lambda epoch: 0.05 if epoch < 5 else 1e30)
+    with pytest.raises(DivergedError) as caught:
+        train(data, callbacks=[rates], **settings)
+    result = caught.value.result
+    assert isinstance(result, TrainingResult)
+    assert result.best_epoch is not None
+    assert result.validation_loss == min(record.validation_loss or 0 for record in result.history)
+
+
 # writing
 
 

@@ -133,6 +133,7 @@ def watchers_for(options: dict[str, Any]) -> tuple[Any, ...]:
         from ..logs import logger_for
 
         watchers.append(logger_for(options["log"]))
+        check_destination(Path(options["log"]), "--log")
     if options["checkpoint"]:
         from ..logs import Checkpoint
 
