@@ -115,6 +115,10 @@ def test_weights_of_samples_and_classes(data: Dataset, engine: str) -> None:
     agree(result, descent(data, plain, weights))
     of_class = np.array([80 / 150, 80 / 60, 80 / 30])  # n / (K n_k)
     agree(trained(data, engine, class_weight="balanced"), descent(data, plain, of_class[data.y_train]))
+    # w n / (K n_k), where n and n_k are sums of weights
+    sums = np.bincount(data.y_train, weights)
+    both = weights * (sums.sum() / (3 * sums))[data.y_train]
+    agree(trained(data, engine, sample_weight=weights, class_weight="balanced"), descent(data, plain, both))
     # accuracies count samples, whatever these weigh
     assert result.train_accuracy == np.mean(result.model.predict(data.x_train) == data.y_train)
     assert result.test_loss == pytest.approx(result.model.evaluate(data.x_test, data.y_test)[0])
@@ -185,6 +189,11 @@ def test_dropout(data: Dataset, engine: str) -> None:
     one = train(data, dropout="0.5,0", **settings).model.parameters
     other = train(data, dropout="0,0.5", **settings).model.parameters
     assert not np.allclose(one, other)
+    start = none.model
+    still: dict[str, Any] = {**settings, "init_from": start, "shuffle": False}
+    same, drawn = ([train(data, dropout=p, seed=s, **still).model.parameters for s in (0, 1)] for p in (0.0, 0.5))
+    np.testing.assert_array_equal(*same)
+    assert not np.allclose(*drawn)  # the seed chooses what is dropped
     # nothing is dropped where the network is measured
     assert first.loss == pytest.approx(first.model.evaluate(data.x_train, data.y_train)[0])
     reference = train(data, dropout=0.5, **{**settings, "engine": "reference"})
