@@ -85,7 +85,8 @@ def train(
     DataError, DownloadError
         data that cannot be read
     DivergedError
-        the cost or a weight became NaN or infinite; its `result` holds the last finite weights
+        the cost or a weight became NaN or infinite; its `result` holds the last finite weights (with `patience`, the
+        best ones)
     Interrupted
         Ctrl-C; its `result` holds the weights so far
 
@@ -173,8 +174,9 @@ class Run:
             self._tell("on_start", self._plan())
             try:
                 for epoch in range(1, self._config.epochs + 1):
-                    if self._stopped is None:
-                        self._train_epoch(epoch)
+                    if self._stopped is not None:
+                        break
+                    self._train_epoch(epoch)
                 return self._end(self._stopped or "epochs")
             except KeyboardInterrupt:
                 raise Interrupted(self._end("interrupted")) from None
@@ -185,7 +187,6 @@ class Run:
         """One epoch and its record; none where it was cut short."""
         order, etas = self._order(epoch), self._schedule.rates(epoch)
         costs, seconds = self._run_batches(epoch, order, etas)
-        self._seconds += seconds
         if len(costs) < self._n_batches:
             return
         each, validation = self._config.evaluate == "each", self._validate()
@@ -217,6 +218,7 @@ class Run:
             self._engine.run(rows, etas[done:end], costs[done:end])
             spent = perf_counter() - begun
             seconds += spent
+            self._seconds += spent
             if not self._keep_finite(costs[done:end]):
                 self._diverge(epoch, end)
                 break
@@ -258,7 +260,7 @@ class Run:
     def _batch_weights(self, order: NDArray[np.uint32]) -> NDArray[Any]:
         """What each batch of an epoch weighs: its number of samples, or the sum of their weights."""
         starts = np.arange(0, self._n_train, self._batch_size)
-        weights = getattr(self._prepared.train, "weights", None)
+        weights = self._prepared.train.weights
         if weights is None:
             return np.diff(starts, append=self._n_train)
         return np.asarray(np.add.reduceat(weights[order], starts))
