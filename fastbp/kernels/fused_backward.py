@@ -156,12 +156,14 @@ def hidden_delta(plan, buffers, rule, layer, first, end):
             store(delta, at + 6 * stride, s6)
             store(delta, at + 7 * stride, s7)
     kind = plan.kinds[layer - 1]
-    for at in range(plan.a_start[layer] + first * stride, plan.a_start[layer] + end * stride, lane):
-        if rule.dropping:  # a is f(z) times its factor
+    start, last = plan.a_start[layer] + first * stride, plan.a_start[layer] + end * stride
+    if rule.dropping:
+        for at in range(start, last, lane):  # a is f(z) times its factor
             keep = load(buffers.keep, at)
             whole = load(a, at) * (1.0 / rule.factors[layer - 1])
             store(delta, at, load(delta, at) * keep * f_prime(kind, whole))
-        else:
+    else:
+        for at in range(start, last, lane):
             store(delta, at, load(delta, at) * f_prime(kind, load(a, at)))
 
 

@@ -125,7 +125,7 @@ def output_delta(a, y, activation, cost, delta):
             delta[i, j] = error * activate_prime(a[i, j], activation) if squared else error
 
 
-@kernel
+@kernel(allocates=True)
 def hidden_delta(delta_next, W_next, a, activation, delta):
     """delta[i, k] = f'(z[i, k]) sum_j W_next[k, j] delta_next[i, j], with f' taken from a
 
