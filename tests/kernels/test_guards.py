@@ -90,7 +90,7 @@ def test_steps_allocate_nothing(counted, layout, optimizer, batch_size, dtype):
         runtime.append(min(taken for _, taken, _ in measured))
         assert min(lost for _, _, lost in measured) <= 0
     assert max(peaks) < 4096
-    assert max(peaks) - min(peaks) < 512
+    assert max(peaks) - min(peaks) < 1024
     assert len(set(runtime)) == 1
 
 
@@ -204,7 +204,7 @@ def first(empty_cache):
 
 def test_compiling_is_announced_once_and_beforehand(first):
     assert first["silent"] == []  # a fraction of a second is not worth a line
-    assert first["said"] == ["compiling kernels, about 5 s, once"]
+    assert first["said"] == ["compiling kernels, about 8 s, once"]
     kernels = {name: from_cache for name, _, from_cache in first["prepared"]}
     assert kernels == {"order.shuffle": False, "fused.refresh": False, "fused.run_batches": False}
     assert all(0 < seconds < 120 for _, seconds, _ in first["prepared"])
@@ -215,7 +215,7 @@ def test_loading_is_not_announced_and_other_types_are(first, empty_cache):
     assert again["said"] == []
     assert {from_cache for _, _, from_cache in again["prepared"]} == {True}
     other = cold(empty_cache, COLD.replace("float32", "float64"))  # cached for float32 is not cached for float64
-    assert other["said"] == ["compiling kernels, about 5 s, once"]
+    assert other["said"] == ["compiling kernels, about 8 s, once"]
     assert [name for name, _, from_cache in other["prepared"] if not from_cache] == [
         "fused.refresh",
         "fused.run_batches",
@@ -232,7 +232,7 @@ def test_announcements_end_with_their_block():
         announce("layout.pack_columns")
         announce("wide.run")
         announce("fused.run_batches")
-    assert said == ["compiling kernels, about 5 s, once"]
+    assert said == ["compiling kernels, about 8 s, once"]
 
 
 def test_what_a_warm_up_tells(own_cache):
