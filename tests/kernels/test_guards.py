@@ -232,7 +232,7 @@ def test_announcements_end_with_their_block():
         announce("layout.pack_columns")
         announce("wide.run")
         announce("fused.run_batches")
-    assert said == ["compiling kernels, about 8 s, once"]
+    assert said == ["compiling kernels, about 5 s, once"]
 
 
 def test_what_a_warm_up_tells(own_cache):
