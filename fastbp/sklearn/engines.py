@@ -18,9 +18,11 @@ from scipy.sparse import issparse
 from ..kernels import OPTIMIZER, CsrRows, Engine, Settings, Split, open_engine
 from ..kernels.layout import pack, unpack
 
-__all__ = ["OptimizerState", "Shape", "Targets", "engine_for", "load_state", "samples", "state_of"]
+__all__ = ["OptimizerState", "Shape", "Targets", "bytes_of", "engine_for", "load_state", "samples", "state_of"]
 
 ENGINE = "fused"
+LARGE = 1 << 20  # values from which on it pays to look whether they are pixels
+LOOKED_AT = 256  # rows at a time
 Array = NDArray[Any]
 
 ACTIVATIONS = {"logistic": "sigmoid", "exp": "exponential"}  # where scikit-learn has another name
@@ -97,6 +99,27 @@ def samples(X: Any, dtype: Any) -> Any:
     return X
 
 
+def bytes_of(X: Any) -> tuple[Any, float]:
+    """(uint8 array, scale) where X is scale times whole numbers from 0 to 255, as pixels are; else (X, 1.0).
+
+    Bytes take the engine's fastest path, which passes over zeros: 784-16-16-10 on MNIST trains 2 to 3 times as fast.
+    Small arrays stay as they are: looking would take longer than it saves.
+    """
+    if issparse(X) or X.size < LARGE or X.min() < 0 or X.max() > 255:
+        return X, 1.0
+    for scale in (1.0, 1 / 255) if X.max() > 1 else (1 / 255,):
+        values = (np.arange(256) * 1.0 if scale == 1.0 else np.arange(256) / 255).astype(X.dtype)
+        pixels = np.empty(X.shape, dtype=np.uint8)
+        for start in range(0, len(X), LOOKED_AT):
+            rows = slice(start, start + LOOKED_AT)
+            pixels[rows] = X[rows] * (1 / scale) + 0.5
+            if not np.array_equal(values[pixels[rows]], X[rows]):
+                break
+        else:
+            return pixels, scale
+    return X, 1.0
+
+
 def _rows(X: Any) -> Any:
     if not issparse(X):
         return X
@@ -120,10 +143,11 @@ def engine_for(
     table = np.ascontiguousarray(targets.table, dtype=dtype)
     if weights is not None:
         weights = np.ascontiguousarray(weights, dtype=dtype)
+    X, x_scale = bytes_of(X)
     train = Split(_rows(X), rows, table, weights)
     nothing = Split(_rows(X[:0]), rows[:0], table, None)
     return open_engine(
-        shape, theta, train, nothing, settings, x_scale=1.0, classes=False, engine=ENGINE, threads=threads
+        shape, theta, train, nothing, settings, x_scale=x_scale, classes=False, engine=ENGINE, threads=threads
     )
 
 
