@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..config import ACTIVATIONS, COSTS, HIDDEN_ACTIVATIONS, SQUARED_COSTS, Config, parse_layers
+from ..config import ACTIVATIONS, COSTS, HIDDEN_ACTIVATIONS, VALUE_COSTS, Config, parse_layers
 from ..errors import UsageError
 from ..options import SectionedCommand, Setting, data_options, option, option_name, output_options
 from .reading import read_dataset
@@ -191,7 +191,7 @@ def case_of_data(options: dict[str, Any], view: LiveView) -> Case:
     chosen = {name: value for name, value in chosen.items() if value is not None}
     layers = LAYERS_FOR_DATA if options["layers"] is None else options["layers"]
     config = with_option_names(lambda: Config(layers=layers, **chosen))
-    dataset = read_dataset(options, view, config.seed, "values" if config.cost in SQUARED_COSTS else "auto")
+    dataset = read_dataset(options, view, config.seed, "values" if config.cost in VALUE_COSTS else "auto")
     network = with_option_names(lambda: network_for(config, dataset))
     check_size(network)
     row = row_of(options, dataset)

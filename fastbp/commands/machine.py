@@ -16,7 +16,7 @@ __all__ = ["bench", "warmup"]
 def warmup(quiet: bool, as_json: bool) -> None:
     """Compile all kernels now, so that no later run has to: for images of machines, and after an upgrade.
 
-    Takes half a minute, and nothing where they are compiled already.
+    Takes about 40 seconds, and nothing where they are compiled already.
     """
     from ..console import print_json
     from ..kernels import warm_up

@@ -58,7 +58,7 @@ def inlined(function: Any) -> Any:
     """A helper that LLVM inlines into every kernel, so that SIMD values stay in registers.
 
     It stays a plain function in Python, for debugging. Without wrappers for Python and C the epoch's kernel compiles in
-    3.9 instead of 5.5 s.
+    8.8 instead of 9.6 s.
     """
     return register_jitable(forceinline=True, **_HELPER)(function)
 
