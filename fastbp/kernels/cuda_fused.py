@@ -1,0 +1,442 @@
+"""Whole batches of backpropagation on the GPU, in one launch: one block of threads for each network, or several.
+
+Read `reference` first. What is here is the same five stages in the same order; `cuda_engine` decides where everything
+stands and calls it. The first layer holds nearly all weights of a network such as 784-16-16-10, so all turns around it:
+
+    its weights stay in registers   a thread owns the weights from `inputs` inputs to UNITS units: its tile
+    forward                         each thread sums over its inputs; sums meet in shared memory, in a fixed order
+    gradient                        each thread has the inputs and the deltas of its own weights: nothing is exchanged
+
+The other layers are small. They live in shared memory, with the activations and deltas of a block of samples. Where
+inputs are many, or networks are few, several blocks of threads (parts) share a network: each owns some inputs and their
+weights, and they exchange their sums of the first layer. All else each of them computes for itself, alike.
+
+Nothing is added up by atomics, so that results are the same in each run. Kernels trust their arguments.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, NamedTuple
+
+from numba import float32, int32, uint32, uint64
+
+from .cuda import at, bytes_of, compiled, cuda, device, divided, pair, put, put_quad, quad
+from .cuda_layers import (
+    activate,
+    clipped,
+    first_layer,
+    forward,
+    hidden_delta,
+    note,
+    output,
+    small_layers,
+    squared_norm,
+    word,
+)
+from .cuda_layout import (
+    BATCH_SIZE,
+    CLIPPING,
+    COPIES,
+    DECAY,
+    DELTA,
+    DIRECT,
+    DRAWN,
+    LEARN,
+    LOSSES,
+    MEAN,
+    MEMBER,
+    MOST_ROWS,
+    N_FIRST,
+    N_INTEGERS,
+    N_LAYERS,
+    N_RIGHT,
+    N_SMALL,
+    NEXT_COLUMN,
+    NEXT_ROW,
+    NUMBER,
+    PART,
+    PARTS,
+    PER_SAMPLE,
+    PLAN_SIZE,
+    RATE,
+    ROUND,
+    ROWS,
+    SMALL,
+    STAGE,
+    STAGED,
+    STATE,
+    STRIDE,
+    SUMS,
+    TEAM,
+    TOTALS,
+    UNITS,
+    WIDTH,
+    A,
+)
+from .order import below
+
+__all__ = ["Networks", "Samples", "Work", "run_batches", "shuffle_orders"]
+
+
+class Networks(NamedTuple):
+    """Parameters and update rules, one row for each network.
+
+    A row of parameters: W[1] (parts * WIDTH, stride), b[1], then W[l] (stride, stride), b[l] of the small layers, all
+    padded with zeros to strides that are multiples of UNITS. Behind W[1] it is what shared memory holds.
+    """
+
+    theta: Any  # f4 (n, n_row)
+    gradient: Any  # f4 (n * parts, n_row)  collected, of W[1]; (n * parts, 0) where unused, like the next two
+    mean: Any  # f4 (n * parts, n_row)  velocity of momentum, mean of gradients of Adam
+    square: Any  # f4 (n * parts, n_row)  mean of squared gradients
+    rule: Any  # f4 (n, N_RULE)  see `_stepped`
+    key: Any  # u8 (n,)  of dropout
+    factor: Any  # f4 (MOST_LAYERS,)  1 / (1 - p) of dropout
+
+
+class Samples(NamedTuple):
+    """What `protocol.Split` holds, on the device."""
+
+    x: Any  # u4 (n * parts * WIDTH / 4,) four bytes each, or f4 (n * parts * WIDTH,); behind the inputs zeros
+    y: Any  # i4 (n,)
+    targets: Any  # f4 (n_rows * n_out,)
+    weights: Any  # f4 (n,); (1,) where all samples weigh the same
+    scale: Any  # f4: network input = x * scale
+
+
+class Work(NamedTuple):
+    """What one launch does: k networks, some batches."""
+
+    members: Any  # i4 (k,)  rows of Networks
+    order: Any  # u4 (n or 1, n_order)  sample numbers; (1, ...): the same for all networks, like steps
+    steps: (
+        Any  # f4 (k or 1, n_batches, N_STEP)  rate, 1 / weight of the batch, decay in the gradient, factor on weights
+    )
+    costs: Any  # f4 (k, n_batches)  out   mean cost of each batch, before its update
+    right: Any  # i4 (k, n_batches)  out   right answers of batches that are only measured
+    exchange: Any  # f4 (k * copies, 2, parts, ROWS * stride of layer 1)
+    met: Any  # i4 (k * copies,)  in, out   zeros
+
+
+# --- the first layer --------------------------------------------------------------------------------------------------
+
+
+@device
+def _stage_bytes(s, plan, samples, first, end, thread, n_threads):
+    """Inputs of the samples first..end of a block, into shared memory as numbers: x are bytes, four in a word"""
+    n_words, scale = plan[WIDTH] // 4, samples.scale
+    row, k = divided(thread, n_words)
+    item = thread
+    while first + row < end:
+        at_sample = at(plan, DRAWN + first + row) * plan[PARTS] + plan[PART]
+        x0, x1, x2, x3 = bytes_of(at(samples.x, at_sample * n_words + k))
+        put_quad(s, plan[STAGE] + 4 * item, x0 * scale, x1 * scale, x2 * scale, x3 * scale)
+        item, row, k = item + n_threads, row + plan[NEXT_ROW], k + plan[NEXT_COLUMN]
+        if k >= n_words:
+            row, k = row + 1, k - n_words
+
+
+@device
+def _stage_floats(s, plan, samples, first, end, thread, n_threads):
+    """Inputs of the samples first..end of a block, into shared memory: x are float32"""
+    row, k = divided(thread, plan[WIDTH])
+    item = thread
+    while first + row < end:
+        at_sample = at(plan, DRAWN + first + row) * plan[PARTS] + plan[PART]
+        put(s, plan[STAGE] + item, at(samples.x, at_sample * plan[WIDTH] + k) * samples.scale)
+        item, row, k = item + n_threads, row + plan[NEXT_ROW], k + plan[NEXT_COLUMN]
+        if k >= plan[WIDTH]:
+            row, k = row + 1, k - plan[WIDTH]
+
+
+@device
+def _add_up(s, plan, thread, n_threads):
+    """Each thread adds up ROUND sums of one sample and four units; a sample is left with n_threads / ROUND totals"""
+    per_sample = plan[PER_SAMPLE]
+    i, column = divided(thread, per_sample)
+    t0 = t1 = t2 = t3 = float32(0)
+    for other in range(plan[ROUND]):
+        v0, v1, v2, v3 = quad(s, plan[SUMS] + 4 * (i * n_threads + column + other * per_sample))
+        t0 += v0
+        t1 += v1
+        t2 += v2
+        t3 += v3
+    put_quad(s, plan[TOTALS] + 4 * thread, t0, t1, t2, t3)
+
+
+@device
+def _add_totals(s, plan, first, thread, n_threads):
+    """Net inputs of the first layer, without its biases, of the samples first..first + ROUND of a block"""
+    stride, per_sample = plan[STRIDE + 1], 4 * plan[PER_SAMPLE]
+    item = thread
+    while item < plan[ROUND] * stride:
+        i, unit = divided(item, stride)
+        total = float32(0)
+        other = unit
+        while other < per_sample:
+            total += at(s, plan[TOTALS] + i * per_sample + other)
+            other += stride
+        put(s, plan[A + 1] + (first + i) * stride + unit, total)
+        item += n_threads
+
+
+@device
+def _meet(met, at_member, turn, parts):
+    """Wait until all blocks of threads that share a network have come here for the turn-th time"""
+    cuda.syncthreads()
+    if cuda.threadIdx.x == 0:
+        cuda.threadfence()
+        cuda.atomic.add(met, at_member, 1)
+        while cuda.atomic.add(met, at_member, 0) < parts * turn:
+            pass
+        cuda.threadfence()
+    cuda.syncthreads()
+
+
+@device
+def _exchange_sums(s, plan, work, turn, n, thread, n_threads):
+    """Net inputs of the first layer from those that all parts computed; added in the order of the parts"""
+    mine = work.exchange[plan[TEAM], turn & 1]
+    item = thread
+    while item < n * plan[STRIDE + 1]:
+        mine[plan[PART], item] = at(s, plan[A + 1] + item)
+        item += n_threads
+    _meet(work.met, plan[TEAM], turn, plan[PARTS])
+    item = thread
+    while item < n * plan[STRIDE + 1]:
+        total = float32(0)
+        for other in range(plan[PARTS]):
+            total += mine[other, item]
+        put(s, plan[A + 1] + item, total)
+        item += n_threads
+    cuda.syncthreads()
+
+
+# --- the kernels ------------------------------------------------------------------------------------------------------
+
+
+@cache
+def run_batches(inputs: int, as_bytes: bool, n_threads: int, n_blocks: int) -> Any:
+    """The kernel for some kind of network; compiled on its first launch.
+
+    Parameters
+    ----------
+    inputs : int
+        of a tile: 2 more than a multiple of 4, so that neighbouring threads read other banks of shared memory
+    as_bytes : bool
+        whether x are bytes
+    n_threads, n_blocks : int
+        of a block; blocks that are to fit into a multiprocessor's registers
+    """
+    tile = inputs * UNITS
+    stage = _stage_bytes if as_bytes else _stage_floats
+
+    def kernel(plan_in_memory, networks, samples, work, first, n_samples, n_updates):
+        plan = cuda.shared.array(N_INTEGERS, int32)
+        s = cuda.shared.array(0, float32)
+        w = cuda.local.array(tile, float32)  # weights of this thread; where gradients are collected, sometimes those
+        thread, n_threads = cuda.threadIdx.x, cuda.blockDim.x
+        item = thread
+        while item < PLAN_SIZE:
+            put(plan, item, at(plan_in_memory, item))
+            item += n_threads
+        cuda.syncthreads()
+        team, part = divided(cuda.blockIdx.x, plan[PARTS])
+        number, copy = divided(team, plan[COPIES])
+        member = work.members[number]
+        if thread == 0:  # what is seldom needed would only take registers
+            plan[TEAM], plan[PART], plan[NUMBER] = team, part, number
+            plan[MEMBER], plan[STATE] = member, member * plan[PARTS] + part
+        cuda.syncthreads()
+        theta = networks.theta[member]
+
+        stride, quads = plan[STRIDE + 1], plan[STRIDE + 1] // UNITS
+        group, i_quad = divided(thread, quads)
+        unit = int32(UNITS * i_quad)
+        from_stage = int32(plan[STAGE] + group * inputs)
+        tile_at = int32((part * plan[WIDTH] + group * inputs) * stride + unit)
+        item = thread
+        while item < plan[N_SMALL]:
+            put(s, plan[SMALL] + item, at(theta, plan[N_FIRST] + item))
+            item += n_threads
+        for r in range(inputs):
+            w[r * UNITS], w[r * UNITS + 1], w[r * UNITS + 2], w[r * UNITS + 3] = quad(theta, tile_at + r * stride)
+
+        turn = int32(0)
+        batch = int32(copy)
+        while batch < work.steps.shape[1]:
+            step = work.steps[min(plan[NUMBER], work.steps.shape[0] - 1), batch]
+            begin = int32(first + batch * plan[BATCH_SIZE])
+            n_batch = int32(min(plan[BATCH_SIZE], first + n_samples - begin))
+            if thread == n_threads - 1:
+                plan[N_RIGHT] = 0
+                put(s, plan[LOSSES] + MOST_ROWS, float32(0))
+            start = int32(0)
+            while start < n_batch:
+                n = int32(min(plan[ROWS], n_batch - start))
+                at_sample = (n_updates + batch) * plan[BATCH_SIZE] + start
+                cuda.syncthreads()
+                order = work.order[min(plan[MEMBER], work.order.shape[0] - 1)]
+                i = thread
+                while i < n:
+                    sample = int32(at(order, begin + start + i))
+                    put(plan, DRAWN + i, sample)
+                    put(plan, DRAWN + MOST_ROWS + i, at(samples.y, sample))
+                    i += n_threads
+                cuda.syncthreads()
+
+                staged = int32(0)
+                stage(s, plan, samples, 0, min(plan[STAGED], n), thread, n_threads)
+                cuda.syncthreads()
+                begun = int32(0)
+                while begun < n:
+                    for i in range(0, plan[ROUND], 2):  # two samples at a time keep the arithmetic units busy
+                        here = from_stage + (begun + i - staged) * plan[WIDTH]
+                        a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = float32(0)
+                        for r in range(0, inputs, 2):
+                            x0, x1 = pair(s, here + r)
+                            y0, y1 = pair(s, here + plan[WIDTH] + r)
+                            a0 += x0 * w[r * UNITS]
+                            a1 += x0 * w[r * UNITS + 1]
+                            a2 += x0 * w[r * UNITS + 2]
+                            a3 += x0 * w[r * UNITS + 3]
+                            b0 += y0 * w[r * UNITS]
+                            b1 += y0 * w[r * UNITS + 1]
+                            b2 += y0 * w[r * UNITS + 2]
+                            b3 += y0 * w[r * UNITS + 3]
+                            a0 += x1 * w[r * UNITS + 4]
+                            a1 += x1 * w[r * UNITS + 5]
+                            a2 += x1 * w[r * UNITS + 6]
+                            a3 += x1 * w[r * UNITS + 7]
+                            b0 += y1 * w[r * UNITS + 4]
+                            b1 += y1 * w[r * UNITS + 5]
+                            b2 += y1 * w[r * UNITS + 6]
+                            b3 += y1 * w[r * UNITS + 7]
+                        put_quad(s, plan[SUMS] + 4 * (i * n_threads + thread), a0, a1, a2, a3)
+                        put_quad(s, plan[SUMS] + 4 * ((i + 1) * n_threads + thread), b0, b1, b2, b3)
+                    cuda.syncthreads()
+                    following = int32(begun + plan[ROUND])
+                    if following < n and following - staged == plan[STAGED]:
+                        staged = following
+                        stage(s, plan, samples, staged, min(staged + plan[STAGED], n), thread, n_threads)
+                    _add_up(s, plan, thread, n_threads)
+                    cuda.syncthreads()
+                    _add_totals(s, plan, begun, thread, n_threads)
+                    begun = following
+                cuda.syncthreads()
+                if plan[PARTS] > 1:
+                    turn = int32(turn + 1)
+                    _exchange_sums(s, plan, work, turn, n, thread, n_threads)
+
+                for layer in range(1, plan[N_LAYERS]):
+                    if layer > 1:
+                        forward(s, plan, layer, n, thread, n_threads)
+                        cuda.syncthreads()
+                    activate(s, plan, networks, layer, n, at_sample, thread, n_threads)
+                    cuda.syncthreads()
+                i = thread
+                while i < n:
+                    output(s, plan, samples, i)
+                    i += n_threads
+                cuda.syncthreads()
+                if thread == n_threads - 1:
+                    note(s, plan, samples, n)
+                if plan[LEARN]:
+                    for layer in range(plan[N_LAYERS] - 2, 0, -1):
+                        hidden_delta(s, plan, networks, layer, n, at_sample, thread, n_threads)
+                        cuda.syncthreads()
+                    is_last = start + n == n_batch
+                    finish = is_last and not plan[CLIPPING]
+                    one = float32(1)
+                    small_layers(s, plan, networks, step, one, n, start > 0, finish, thread, n_threads)
+
+                    scale = float32(1)
+                    if plan[DIRECT]:
+                        scale = -step[RATE] * step[MEAN]
+                        if step[DECAY] != 0:
+                            shrink = one - step[RATE] * step[DECAY]
+                            for j in range(tile):
+                                w[j] *= shrink
+                    else:
+                        for r in range(inputs):
+                            w0 = w1 = w2 = w3 = float32(0)
+                            if start > 0:
+                                w0, w1, w2, w3 = quad(networks.gradient[plan[STATE]], tile_at + r * stride)
+                            w[r * UNITS], w[r * UNITS + 1], w[r * UNITS + 2], w[r * UNITS + 3] = w0, w1, w2, w3
+                    for i in range(n):
+                        if i - staged == plan[STAGED] or (i == 0 and staged > 0):
+                            staged = int32(i)
+                            cuda.syncthreads()
+                            stage(s, plan, samples, staged, min(staged + plan[STAGED], n), thread, n_threads)
+                            cuda.syncthreads()
+                        here = from_stage + (i - staged) * plan[WIDTH]
+                        d0, d1, d2, d3 = quad(s, plan[DELTA + 1] + i * stride + unit)
+                        d0, d1, d2, d3 = d0 * scale, d1 * scale, d2 * scale, d3 * scale
+                        for r in range(0, inputs, 2):
+                            x0, x1 = pair(s, here + r)
+                            w[r * UNITS] += x0 * d0
+                            w[r * UNITS + 1] += x0 * d1
+                            w[r * UNITS + 2] += x0 * d2
+                            w[r * UNITS + 3] += x0 * d3
+                            w[r * UNITS + 4] += x1 * d0
+                            w[r * UNITS + 5] += x1 * d1
+                            w[r * UNITS + 6] += x1 * d2
+                            w[r * UNITS + 7] += x1 * d3
+                    if not plan[DIRECT]:
+                        gradient, theta = networks.gradient[plan[STATE]], networks.theta[plan[MEMBER]]
+                        for r in range(inputs):
+                            j = r * UNITS
+                            put_quad(gradient, tile_at + r * stride, w[j], w[j + 1], w[j + 2], w[j + 3])
+                        if is_last:
+                            factor = one
+                            if plan[CLIPPING]:
+                                cuda.syncthreads()
+                                squares = squared_norm(s, plan, networks, step, tile_at, inputs, thread, n_threads)
+                                put(s, plan[SUMS] + thread, squares)
+                                cuda.syncthreads()
+                                factor = clipped(s, plan, networks, n_threads)
+                                small_layers(s, plan, networks, step, factor, 0, True, True, thread, n_threads)
+                            first_layer(plan, networks, step, factor, tile_at, inputs)
+                        for r in range(inputs):
+                            j = r * UNITS
+                            w[j], w[j + 1], w[j + 2], w[j + 3] = quad(theta, tile_at + r * stride)
+                start = int32(start + plan[ROWS])
+            if plan[PART] == 0 and thread == n_threads - 1:
+                work.costs[plan[NUMBER], batch] = at(s, plan[LOSSES] + MOST_ROWS) * step[MEAN]
+                work.right[plan[NUMBER], batch] = plan[N_RIGHT]
+            batch = int32(batch + plan[COPIES])
+
+        if plan[LEARN]:
+            cuda.syncthreads()
+            theta = networks.theta[plan[MEMBER]]
+            if plan[PART] == 0:
+                item = thread
+                while item < plan[N_SMALL]:
+                    put(theta, plan[N_FIRST] + item, at(s, plan[SMALL] + item))
+                    item += n_threads
+            for r in range(inputs):
+                j = r * UNITS
+                put_quad(theta, tile_at + r * stride, w[j], w[j + 1], w[j + 2], w[j + 3])
+
+    return compiled(kernel, n_threads, n_blocks)
+
+
+@cache
+def shuffle_orders() -> Any:
+    """The kernel that shuffles: one thread for each network. `order.shuffle` is the definition."""
+
+    def kernel(orders, keys):
+        member = cuda.grid(1)
+        if member < orders.shape[0]:
+            order, key, n = orders[member], keys[member], orders.shape[1]
+            for i in range(n):
+                put(order, i, uint32(i))
+            for i in range(n - 1, 0, -1):
+                last = uint64(i)
+                j = below(word(key, last), last + uint64(1))
+                a, b = at(order, i), at(order, j)
+                put(order, i, b)
+                put(order, j, a)
+
+    return compiled(kernel, 32, 1)
