@@ -18,7 +18,7 @@ from ..errors import FastbpError, UsageError
 from ..streams import stream_key
 from .codes import SGD
 from .cuda import SIMULATED, cuda, is_out_of_memory
-from .cuda_fused import Networks, Samples, Work, run_batches, shuffle_orders
+from .cuda_fused import run_batches, shuffle_orders
 from .cuda_layout import (
     BATCH_SIZE,
     COPIES,
@@ -28,6 +28,9 @@ from .cuda_layout import (
     N_STEP,
     N_WORDS,
     WEIGHTED,
+    Networks,
+    Samples,
+    Work,
     has_mean,
     has_square,
     layout_of,
@@ -103,7 +106,6 @@ class Fleet:
         plan = plan_of(self._layout, network, rule, train.weights is not None, as_bytes)
         with _device_memory(self._n):
             self._plan = cuda.to_device(plan)
-            self._copies = self._blocks_that_measure()
             self._measuring = {name: cuda.to_device(self._as_measuring(plan, name)) for name in self._splits}
             self._samples = {name: self._upload(split, x_scale) for name, split in self._splits.items()}
             self._networks = self._upload_networks(thetas, rule)
@@ -171,7 +173,9 @@ class Fleet:
         steps[..., MEAN] = 1.0
         order = cuda.to_device(np.arange(n, dtype=np.uint32)[None])
         everybody = np.arange(self._n)
-        costs, right = self._launch(self._measuring[split], split, everybody, steps, order, 0, n, 0, self._copies)
+        costs, right = self._launch(
+            self._measuring[split], split, everybody, steps, order, 0, n, 0, self._copies(split)
+        )
         mass = n if samples.weights is None else max(float(samples.weights.sum()), 1e-300)
         accuracies = right.sum(axis=1) / n
         return [
@@ -243,19 +247,20 @@ class Fleet:
         masses = np.add.reduceat(weights[orders[:, begin : begin + n]], starts, axis=1)
         return np.where(masses > 0, masses, 1.0)
 
-    def _blocks_that_measure(self) -> int:
+    def _copies(self, split: str) -> int:
         """How many blocks, or teams of them, share the measuring of a network."""
-        layout = self._layout
+        layout, n_batches = self._layout, -(-len(self._splits[split].y) // MEASURED_AT_ONCE)
         if layout.parts > 1:
-            return max(1, self._processors // (layout.parts * self._n))
-        places = self._processors * max(1, THREADS_PER_PROCESSOR // layout.n_threads)
-        return max(1, WAVES * places // self._n)
+            places = self._processors // layout.parts
+        else:
+            places = WAVES * self._processors * max(1, THREADS_PER_PROCESSOR // layout.n_threads)
+        return max(1, min(places // self._n, n_batches))
 
     def _as_measuring(self, plan: Array, split: str) -> Array:
         """The plan of a launch that learns nothing."""
         plan = plan.copy()
         plan[[LEARN, N_WORDS]] = 0
-        plan[BATCH_SIZE], plan[COPIES] = MEASURED_AT_ONCE, self._copies
+        plan[BATCH_SIZE], plan[COPIES] = MEASURED_AT_ONCE, self._copies(split)
         plan[WEIGHTED] = self._splits[split].weights is not None
         return plan
 

@@ -17,7 +17,7 @@ Nothing is added up by atomics, so that results are the same in each run. Kernel
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from numba import float32, int32, uint32, uint64
 
@@ -36,6 +36,7 @@ from .cuda_layers import (
 )
 from .cuda_layout import (
     BATCH_SIZE,
+    CLIP,
     CLIPPING,
     COPIES,
     DECAY,
@@ -76,47 +77,7 @@ from .cuda_layout import (
 )
 from .order import below
 
-__all__ = ["Networks", "Samples", "Work", "run_batches", "shuffle_orders"]
-
-
-class Networks(NamedTuple):
-    """Parameters and update rules, one row for each network.
-
-    A row of parameters: W[1] (parts * WIDTH, stride), b[1], then W[l] (stride, stride), b[l] of the small layers, all
-    padded with zeros to strides that are multiples of UNITS. Behind W[1] it is what shared memory holds.
-    """
-
-    theta: Any  # f4 (n, n_row)
-    gradient: Any  # f4 (n * parts, n_row)  collected, of W[1]; (n * parts, 0) where unused, like the next two
-    mean: Any  # f4 (n * parts, n_row)  velocity of momentum, mean of gradients of Adam
-    square: Any  # f4 (n * parts, n_row)  mean of squared gradients
-    rule: Any  # f4 (n, N_RULE)  see `_stepped`
-    key: Any  # u8 (n,)  of dropout
-    factor: Any  # f4 (MOST_LAYERS,)  1 / (1 - p) of dropout
-
-
-class Samples(NamedTuple):
-    """What `protocol.Split` holds, on the device."""
-
-    x: Any  # u4 (n * parts * WIDTH / 4,) four bytes each, or f4 (n * parts * WIDTH,); behind the inputs zeros
-    y: Any  # i4 (n,)
-    targets: Any  # f4 (n_rows * n_out,)
-    weights: Any  # f4 (n,); (1,) where all samples weigh the same
-    scale: Any  # f4: network input = x * scale
-
-
-class Work(NamedTuple):
-    """What one launch does: k networks, some batches."""
-
-    members: Any  # i4 (k,)  rows of Networks
-    order: Any  # u4 (n or 1, n_order)  sample numbers; (1, ...): the same for all networks, like steps
-    steps: (
-        Any  # f4 (k or 1, n_batches, N_STEP)  rate, 1 / weight of the batch, decay in the gradient, factor on weights
-    )
-    costs: Any  # f4 (k, n_batches)  out   mean cost of each batch, before its update
-    right: Any  # i4 (k, n_batches)  out   right answers of batches that are only measured
-    exchange: Any  # f4 (k * copies, 2, parts, ROWS * stride of layer 1)
-    met: Any  # i4 (k * copies,)  in, out   zeros
+__all__ = ["run_batches", "shuffle_orders"]
 
 
 # --- the first layer --------------------------------------------------------------------------------------------------
@@ -211,6 +172,25 @@ def _exchange_sums(s, plan, work, turn, n, thread, n_threads):
         put(s, plan[A + 1] + item, total)
         item += n_threads
     cuda.syncthreads()
+
+
+@device
+def _sum_over_threads(s, plan, work, value, turn, thread, n_threads):
+    """The sum of a number of each thread, over all threads of a network, in one order"""
+    put(s, plan[SUMS] + thread, value)
+    cuda.syncthreads()
+    total = float32(0)
+    for other in range(n_threads):
+        total += at(s, plan[SUMS] + other)
+    if plan[PARTS] > 1:
+        sums = work.exchange[plan[TEAM], turn & 1]
+        if thread == 0:
+            sums[plan[PART], 0] = total
+        _meet(work.met, plan[TEAM], turn, plan[PARTS])
+        total = float32(0)
+        for other in range(plan[PARTS]):
+            total += sums[other, 0]
+    return total
 
 
 # --- the kernels ------------------------------------------------------------------------------------------------------
@@ -393,9 +373,9 @@ def run_batches(inputs: int, as_bytes: bool, n_threads: int, n_blocks: int) -> A
                             if plan[CLIPPING]:
                                 cuda.syncthreads()
                                 squares = squared_norm(s, plan, networks, step, tile_at, inputs, thread, n_threads)
-                                put(s, plan[SUMS] + thread, squares)
-                                cuda.syncthreads()
-                                factor = clipped(s, plan, networks, n_threads)
+                                turn = int32(turn + 1)
+                                squares = _sum_over_threads(s, plan, work, squares, turn, thread, n_threads)
+                                factor = clipped(squares, networks.rule[plan[MEMBER], CLIP])
                                 small_layers(s, plan, networks, step, factor, 0, True, True, thread, n_threads)
                             first_layer(plan, networks, step, factor, tile_at, inputs)
                         for r in range(inputs):

@@ -15,7 +15,6 @@ from .codes import BINARY_CROSS_ENTROPY, CROSS_ENTROPY, POISSON, SOFTMAX, TANH
 from .cuda import at, device, divided, put, put_quad, quad, wrapping
 from .cuda_layout import (
     BETA,
-    CLIP,
     COLLECTED,
     COST,
     DECAY,
@@ -39,6 +38,7 @@ from .cuda_layout import (
     N_LAYERS,
     N_RIGHT,
     N_WORDS,
+    PART,
     PLAIN_RATE,
     RATE,
     SHRINK,
@@ -46,7 +46,6 @@ from .cuda_layout import (
     SMALL,
     STATE,
     STRIDE,
-    SUMS,
     UNITS,
     USE,
     USE_RATE,
@@ -310,7 +309,10 @@ def first_layer(plan, networks, step, factor, tile_at, inputs):
 
 @device
 def squared_norm(s, plan, networks, step, tile_at, inputs, thread, n_threads):
-    """A thread's share of the sum of squares of the gradient of the mean cost, with its penalty"""
+    """A thread's share of the sum of squares of the gradient of the mean cost, with its penalty
+
+    Where several blocks share a network, small layers count in the first one only: all have them.
+    """
     theta, gradient = networks.theta[plan[MEMBER]], networks.gradient[plan[STATE]]
     squares = float32(0)
     for r in range(inputs):
@@ -318,7 +320,7 @@ def squared_norm(s, plan, networks, step, tile_at, inputs, thread, n_threads):
             at_weight = tile_at + r * plan[STRIDE + 1] + c
             g = at(gradient, at_weight) * step[MEAN] + step[DECAY] * at(theta, at_weight)
             squares += g * g
-    for layer in range(plan[N_LAYERS] - 1):
+    for layer in range(plan[N_LAYERS] - 1 if plan[PART] == 0 else 0):
         n_weights, stride = at(plan, SIZE + layer) if layer > 0 else 0, at(plan, STRIDE + layer + 1)
         n_weights *= stride
         item = thread
@@ -333,10 +335,7 @@ def squared_norm(s, plan, networks, step, tile_at, inputs, thread, n_threads):
 
 
 @device
-def clipped(s, plan, networks, n_threads):
-    """The factor that brings a gradient to at most CLIP in the Euclidean norm; SUMS holds the shares of all threads"""
-    total = float32(0)
-    for other in range(n_threads):
-        total += at(s, plan[SUMS] + other)
-    norm, longest = math.sqrt(total), networks.rule[plan[MEMBER], CLIP]
+def clipped(squares, longest):
+    """The factor that brings a gradient to a Euclidean norm of at most `longest`"""
+    norm = math.sqrt(squares)
     return longest / norm if norm > longest else float32(1)

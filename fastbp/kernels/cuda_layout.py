@@ -72,9 +72,48 @@ KEEP, GAIN, GAIN_RATE, USE, USE_RATE, PLAIN_RATE, BETA, EPSILON, CLIP, N_RULE = 
 RATE, MEAN, DECAY, SHRINK, N_STEP = range(5)
 
 
+class Networks(NamedTuple):
+    """Parameters and update rules, one row for each network.
+
+    A row of parameters: W[1] (parts * WIDTH, stride), b[1], then W[l] (stride, stride), b[l] of the small layers, all
+    padded with zeros to strides that are multiples of UNITS. Behind W[1] it is what shared memory holds.
+    """
+
+    theta: Any  # f4 (n, n_row)
+    gradient: Any  # f4 (n * parts, n_row)  collected, of W[1]; (n * parts, 0) where unused, like the next two
+    mean: Any  # f4 (n * parts, n_row)  velocity of momentum, mean of gradients of Adam
+    square: Any  # f4 (n * parts, n_row)  mean of squared gradients
+    rule: Any  # f4 (n, N_RULE)  see `_stepped`
+    key: Any  # u8 (n,)  of dropout
+    factor: Any  # f4 (MOST_LAYERS,)  1 / (1 - p) of dropout
+
+
+class Samples(NamedTuple):
+    """What `protocol.Split` holds, on the device."""
+
+    x: Any  # u4 (n * parts * WIDTH / 4,) four bytes each, or f4 (n * parts * WIDTH,); behind the inputs zeros
+    y: Any  # i4 (n,)
+    targets: Any  # f4 (n_rows * n_out,)
+    weights: Any  # f4 (n,); (1,) where all samples weigh the same
+    scale: Any  # f4: network input = x * scale
+
+
+class Work(NamedTuple):
+    """What one launch does: k networks, some batches."""
+
+    members: Any  # i4 (k,)  rows of Networks
+    order: Any  # u4 (n or 1, n_order)  sample numbers; (1, ...): the same for all networks, like steps
+    steps: Any  # f4 (k or 1, n_batches, N_STEP)  rate, 1 / weight of the batch, decay in the gradient, shrinking
+    costs: Any  # f4 (k, n_batches)  out   mean cost of each batch, before its update
+    right: Any  # i4 (k, n_batches)  out   right answers of batches that are only measured
+    exchange: Any  # f4 (k * copies, 2, parts, ROWS * stride of layer 1)
+    met: Any  # i4 (k * copies,)  in, out   zeros
+
+
+# --- how a network is spread ------------------------------------------------------------------------------------------
+
 SHARED_BYTES = 49_152 - 4 * N_INTEGERS  # what a kernel of numba-cuda can have, without the plan
 MOST_THREADS = 448  # of a block: they leave each other 144 registers, which the kernel needs
-MOST_STRIDE = 448
 INPUTS = (2, 6, 10, 14)  # of a tile: 2 more than a multiple of 4, so that neighbours read other banks of memory
 FEW_INPUTS = 112  # a part of fewer would wait more than it computes
 
@@ -177,27 +216,23 @@ def layout_of(sizes: Sequence[int], batch_size: int, plain: bool, n_networks: in
 
 
 def _fit(sizes: tuple[int, ...], batch_size: int, plain: bool, n_networks: int, n_processors: int) -> Layout | None:
-    """The first layout that fits, from the fastest to the smallest."""
+    """The best layout that fits: a whole batch in shared memory if possible, then long rounds, then many samples."""
     padded = tuple(-(-size // UNITS) * UNITS for size in sizes)
-    if len(sizes) > MOST_LAYERS or padded[1] > MOST_STRIDE:
-        return None
     quads = padded[1] // UNITS
+    most_groups = MOST_THREADS // quads // 4 * 4  # of threads with the same inputs
+    if len(sizes) > MOST_LAYERS or most_groups == 0:
+        return None
     spread = max(1, min(n_processors // n_networks, sizes[0] // FEW_INPUTS))  # parts, for as many as there is room
+    parts = max(spread, -(-sizes[0] // (most_groups * INPUTS[-1])))
+    needed = -(-sizes[0] // parts)
+    for inputs in INPUTS:
+        groups = -(-needed // (4 * inputs)) * 4
+        if groups * quads <= MOST_THREADS // 2:
+            break
+    found = []
     for round_ in (4, 2):
-        most_groups = MOST_THREADS // quads // 4 * 4
-        if most_groups == 0:
-            return None
-        parts = max(spread, -(-sizes[0] // (most_groups * INPUTS[-1])))
-        needed = -(-sizes[0] // parts)
-        inputs, groups = next(
-            (inputs, -(-needed // (4 * inputs)) * 4)
-            for inputs in INPUTS
-            if inputs == INPUTS[-1] or -(-needed // (4 * inputs)) * 4 * quads <= MOST_THREADS / 2
-        )
         whole = -(-batch_size // round_) * round_
-        for rows in sorted({min(whole, MOST_ROWS), *(r for r in (48, 32, 24, 16, 8, 4) if r < whole)}, reverse=True):
-            if rows % round_:
-                continue
+        for rows in {min(whole, MOST_ROWS), *(rows for rows in (48, 32, 24, 16, 8, 4) if rows < whole)}:
             layout = Layout(
                 sizes=sizes,
                 strides=(parts * groups * inputs, *padded[1:]),
@@ -210,11 +245,10 @@ def _fit(sizes: tuple[int, ...], batch_size: int, plain: bool, n_networks: int, 
                 round=round_,
                 direct=plain and rows >= batch_size,
             )
-            room = SHARED_BYTES - layout.shared_bytes
+            room = (SHARED_BYTES - layout.shared_bytes) // (4 * layout.width)
             if room >= 0:
-                more = room // (4 * layout.width) // round_ * round_
-                return layout._replace(staged=min(rows, round_ + more))
-    return None
+                found.append(layout._replace(staged=min(rows, round_ + room // round_ * round_)))
+    return max(found, key=lambda layout: (layout.rows >= batch_size, layout.round, layout.rows), default=None)
 
 
 def plan_of(layout: Layout, network: Any, settings: Settings, weighted: bool, as_bytes: bool) -> NDArray[np.int32]:
