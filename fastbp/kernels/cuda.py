@@ -124,6 +124,7 @@ def bytes_of(four):
 
 if not SIMULATED:
     from llvmlite import ir
+    from numba.core.cgutils import get_or_insert_function
     from numba.cuda.extending import intrinsic
 
     _i32, _i64, _f32 = ir.IntType(32), ir.IntType(64), ir.FloatType()
@@ -211,11 +212,12 @@ if not SIMULATED:
         """The byte becomes the last bits of 2^23 as a float: two cheap instructions, for a conversion that is slow."""
 
         def generate(context, builder, signature, arguments):
+            kind = ir.FunctionType(_i32, [_i32, _i32, _i32])
+            permute = get_or_insert_function(builder.module, kind, "llvm.nvvm.prmt")
             values = []
-            for shift in (0, 8, 16, 24):
-                byte = builder.and_(builder.lshr(arguments[0], _i32(shift)), _i32(255))
-                number = builder.bitcast(builder.or_(byte, _i32(0x4B000000)), _f32)
-                values.append(builder.fsub(number, _f32(2.0**23)))
+            for byte in range(4):
+                number = builder.call(permute, [arguments[0], _i32(0x4B000000), _i32(0x7440 + byte)])
+                values.append(builder.fsub(builder.bitcast(number, _f32), _f32(2.0**23)))
             return context.make_tuple(builder, signature.return_type, values)
 
         return types.UniTuple(types.float32, 4)(types.uint32), generate

@@ -25,6 +25,7 @@ from .cuda_layout import (
     LEARN,
     MEAN,
     MOST_LAYERS,
+    MOST_THREADS,
     N_STEP,
     N_WORDS,
     WEIGHTED,
@@ -44,7 +45,6 @@ from .warming import before_compiling
 
 __all__ = ["CudaEngine", "Fleet"]
 
-THREADS_PER_PROCESSOR = 448  # that have the registers they need
 MEASURED_AT_ONCE = 256  # samples of a batch that is only measured
 WAVES = 4  # blocks for each place on the device where networks are measured, since they end at different times
 
@@ -102,7 +102,7 @@ class Fleet:
         self._places = self._layout.places()
         as_bytes = train.x.dtype == np.uint8
         n_threads = self._layout.n_threads
-        self._kernel = run_batches(self._layout.inputs, as_bytes, n_threads, max(1, THREADS_PER_PROCESSOR // n_threads))
+        self._kernel = run_batches(self._layout.inputs, as_bytes, n_threads, max(1, MOST_THREADS // n_threads))
         plan = plan_of(self._layout, network, rule, train.weights is not None, as_bytes)
         with _device_memory(self._n):
             self._plan = cuda.to_device(plan)
@@ -253,7 +253,7 @@ class Fleet:
         if layout.parts > 1:
             places = self._processors // layout.parts
         else:
-            places = WAVES * self._processors * max(1, THREADS_PER_PROCESSOR // layout.n_threads)
+            places = WAVES * self._processors * max(1, MOST_THREADS // layout.n_threads)
         return max(1, min(places // self._n, n_batches))
 
     def _as_measuring(self, plan: Array, split: str) -> Array:
@@ -267,6 +267,11 @@ class Fleet:
     def _upload(self, split: Split, x_scale: float) -> Samples:
         """Samples on the device: rows padded to the inputs of all parts, bytes as words of four."""
         n = max(len(split.y), 1)
+        if n * self._layout.strides[0] >= 2**31:
+            raise UsageError(
+                f"device cuda takes fewer than 2^31 inputs altogether, got {n} samples of {self._layout.strides[0]}; "
+                "use device cpu"
+            )
         x = np.zeros((n, self._layout.strides[0]), dtype=split.x.dtype)
         x[: len(split.y), : split.x.shape[1]] = split.x
         weights = np.ones(1) if split.weights is None else split.weights

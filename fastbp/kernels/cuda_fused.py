@@ -30,6 +30,7 @@ from .cuda_layers import (
     hidden_delta,
     note,
     output,
+    small_gradients,
     small_layers,
     squared_norm,
     word,
@@ -43,6 +44,7 @@ from .cuda_layout import (
     DELTA,
     DIRECT,
     DRAWN,
+    LABEL,
     LEARN,
     LOSSES,
     MEAN,
@@ -62,6 +64,8 @@ from .cuda_layout import (
     PLAN_SIZE,
     RATE,
     ROUND,
+    ROW,
+    ROW_SIZE,
     ROWS,
     SMALL,
     STAGE,
@@ -71,6 +75,7 @@ from .cuda_layout import (
     SUMS,
     TEAM,
     TOTALS,
+    TURN,
     UNITS,
     WIDTH,
     A,
@@ -85,30 +90,28 @@ __all__ = ["run_batches", "shuffle_orders"]
 
 @device
 def _stage_bytes(s, plan, samples, first, end, thread, n_threads):
-    """Inputs of the samples first..end of a block, into shared memory as numbers: x are bytes, four in a word"""
-    n_words, scale = plan[WIDTH] // 4, samples.scale
+    """x of the samples first..end of a block, into shared memory as numbers: they are bytes, four in a word"""
+    n_words = int32(plan[WIDTH] >> 2)
     row, k = divided(thread, n_words)
-    item = thread
-    while first + row < end:
-        at_sample = at(plan, DRAWN + first + row) * plan[PARTS] + plan[PART]
-        x0, x1, x2, x3 = bytes_of(at(samples.x, at_sample * n_words + k))
-        put_quad(s, plan[STAGE] + 4 * item, x0 * scale, x1 * scale, x2 * scale, x3 * scale)
-        item, row, k = item + n_threads, row + plan[NEXT_ROW], k + plan[NEXT_COLUMN]
+    row, to = int32(row + first), int32(plan[STAGE] + 4 * thread)
+    while row < end:
+        x0, x1, x2, x3 = bytes_of(at(samples.x, int32(at(plan, ROW + row) + k)))
+        put_quad(s, to, x0, x1, x2, x3)
+        to, row, k = int32(to + 4 * n_threads), int32(row + plan[NEXT_ROW]), int32(k + plan[NEXT_COLUMN])
         if k >= n_words:
-            row, k = row + 1, k - n_words
+            row, k = int32(row + 1), int32(k - n_words)
 
 
 @device
 def _stage_floats(s, plan, samples, first, end, thread, n_threads):
-    """Inputs of the samples first..end of a block, into shared memory: x are float32"""
+    """x of the samples first..end of a block, into shared memory: they are float32"""
     row, k = divided(thread, plan[WIDTH])
-    item = thread
-    while first + row < end:
-        at_sample = at(plan, DRAWN + first + row) * plan[PARTS] + plan[PART]
-        put(s, plan[STAGE] + item, at(samples.x, at_sample * plan[WIDTH] + k) * samples.scale)
-        item, row, k = item + n_threads, row + plan[NEXT_ROW], k + plan[NEXT_COLUMN]
+    row, to = int32(row + first), int32(plan[STAGE] + thread)
+    while row < end:
+        put(s, to, at(samples.x, int32(at(plan, ROW + row) + k)))
+        to, row, k = int32(to + n_threads), int32(row + plan[NEXT_ROW]), int32(k + plan[NEXT_COLUMN])
         if k >= plan[WIDTH]:
-            row, k = row + 1, k - plan[WIDTH]
+            row, k = int32(row + 1), int32(k - plan[WIDTH])
 
 
 @device
@@ -127,7 +130,7 @@ def _add_up(s, plan, thread, n_threads):
 
 
 @device
-def _add_totals(s, plan, first, thread, n_threads):
+def _add_totals(s, plan, scale, first, thread, n_threads):
     """Net inputs of the first layer, without its biases, of the samples first..first + ROUND of a block"""
     stride, per_sample = plan[STRIDE + 1], 4 * plan[PER_SAMPLE]
     item = thread
@@ -138,32 +141,33 @@ def _add_totals(s, plan, first, thread, n_threads):
         while other < per_sample:
             total += at(s, plan[TOTALS] + i * per_sample + other)
             other += stride
-        put(s, plan[A + 1] + (first + i) * stride + unit, total)
+        put(s, plan[A + 1] + (first + i) * stride + unit, total * scale)
         item += n_threads
 
 
 @device
-def _meet(met, at_member, turn, parts):
-    """Wait until all blocks of threads that share a network have come here for the turn-th time"""
+def _meet(plan, met):
+    """Wait until all blocks of threads that share a network have come here as often as this one"""
     cuda.syncthreads()
     if cuda.threadIdx.x == 0:
+        plan[TURN] += 1
         cuda.threadfence()
-        cuda.atomic.add(met, at_member, 1)
-        while cuda.atomic.add(met, at_member, 0) < parts * turn:
+        cuda.atomic.add(met, plan[TEAM], 1)
+        while cuda.atomic.add(met, plan[TEAM], 0) < plan[PARTS] * plan[TURN]:
             pass
         cuda.threadfence()
     cuda.syncthreads()
 
 
 @device
-def _exchange_sums(s, plan, work, turn, n, thread, n_threads):
+def _exchange_sums(s, plan, work, n, thread, n_threads):
     """Net inputs of the first layer from those that all parts computed; added in the order of the parts"""
-    mine = work.exchange[plan[TEAM], turn & 1]
+    mine = work.exchange[plan[TEAM], plan[TURN] & 1]
     item = thread
     while item < n * plan[STRIDE + 1]:
         mine[plan[PART], item] = at(s, plan[A + 1] + item)
         item += n_threads
-    _meet(work.met, plan[TEAM], turn, plan[PARTS])
+    _meet(plan, work.met)
     item = thread
     while item < n * plan[STRIDE + 1]:
         total = float32(0)
@@ -175,7 +179,7 @@ def _exchange_sums(s, plan, work, turn, n, thread, n_threads):
 
 
 @device
-def _sum_over_threads(s, plan, work, value, turn, thread, n_threads):
+def _sum_over_threads(s, plan, work, value, thread, n_threads):
     """The sum of a number of each thread, over all threads of a network, in one order"""
     put(s, plan[SUMS] + thread, value)
     cuda.syncthreads()
@@ -183,10 +187,10 @@ def _sum_over_threads(s, plan, work, value, turn, thread, n_threads):
     for other in range(n_threads):
         total += at(s, plan[SUMS] + other)
     if plan[PARTS] > 1:
-        sums = work.exchange[plan[TEAM], turn & 1]
+        sums = work.exchange[plan[TEAM], plan[TURN] & 1]
         if thread == 0:
             sums[plan[PART], 0] = total
-        _meet(work.met, plan[TEAM], turn, plan[PARTS])
+        _meet(plan, work.met)
         total = float32(0)
         for other in range(plan[PARTS]):
             total += sums[other, 0]
@@ -243,7 +247,6 @@ def run_batches(inputs: int, as_bytes: bool, n_threads: int, n_blocks: int) -> A
         for r in range(inputs):
             w[r * UNITS], w[r * UNITS + 1], w[r * UNITS + 2], w[r * UNITS + 3] = quad(theta, tile_at + r * stride)
 
-        turn = int32(0)
         batch = int32(copy)
         while batch < work.steps.shape[1]:
             step = work.steps[min(plan[NUMBER], work.steps.shape[0] - 1), batch]
@@ -262,7 +265,8 @@ def run_batches(inputs: int, as_bytes: bool, n_threads: int, n_blocks: int) -> A
                 while i < n:
                     sample = int32(at(order, begin + start + i))
                     put(plan, DRAWN + i, sample)
-                    put(plan, DRAWN + MOST_ROWS + i, at(samples.y, sample))
+                    put(plan, LABEL + i, at(samples.y, sample))
+                    put(plan, ROW + i, int32((sample * plan[PARTS] + plan[PART]) * plan[ROW_SIZE]))
                     i += n_threads
                 cuda.syncthreads()
 
@@ -302,12 +306,11 @@ def run_batches(inputs: int, as_bytes: bool, n_threads: int, n_blocks: int) -> A
                         stage(s, plan, samples, staged, min(staged + plan[STAGED], n), thread, n_threads)
                     _add_up(s, plan, thread, n_threads)
                     cuda.syncthreads()
-                    _add_totals(s, plan, begun, thread, n_threads)
+                    _add_totals(s, plan, samples.scale, begun, thread, n_threads)
                     begun = following
                 cuda.syncthreads()
                 if plan[PARTS] > 1:
-                    turn = int32(turn + 1)
-                    _exchange_sums(s, plan, work, turn, n, thread, n_threads)
+                    _exchange_sums(s, plan, work, n, thread, n_threads)
 
                 for layer in range(1, plan[N_LAYERS]):
                     if layer > 1:
@@ -326,16 +329,12 @@ def run_batches(inputs: int, as_bytes: bool, n_threads: int, n_blocks: int) -> A
                     for layer in range(plan[N_LAYERS] - 2, 0, -1):
                         hidden_delta(s, plan, networks, layer, n, at_sample, thread, n_threads)
                         cuda.syncthreads()
-                    is_last = start + n == n_batch
-                    finish = is_last and not plan[CLIPPING]
-                    one = float32(1)
-                    small_layers(s, plan, networks, step, one, n, start > 0, finish, thread, n_threads)
-
-                    scale = float32(1)
+                    small_gradients(s, plan, n, start > 0, thread, n_threads)
+                    scale = samples.scale
                     if plan[DIRECT]:
-                        scale = -step[RATE] * step[MEAN]
+                        scale *= -step[RATE] * step[MEAN]
                         if step[DECAY] != 0:
-                            shrink = one - step[RATE] * step[DECAY]
+                            shrink = float32(1) - step[RATE] * step[DECAY]
                             for j in range(tile):
                                 w[j] *= shrink
                     else:
@@ -363,24 +362,24 @@ def run_batches(inputs: int, as_bytes: bool, n_threads: int, n_blocks: int) -> A
                             w[r * UNITS + 5] += x1 * d1
                             w[r * UNITS + 6] += x1 * d2
                             w[r * UNITS + 7] += x1 * d3
+                    cuda.syncthreads()
+                    is_last, factor = start + n == n_batch, float32(1)
                     if not plan[DIRECT]:
                         gradient, theta = networks.gradient[plan[STATE]], networks.theta[plan[MEMBER]]
                         for r in range(inputs):
                             j = r * UNITS
                             put_quad(gradient, tile_at + r * stride, w[j], w[j + 1], w[j + 2], w[j + 3])
                         if is_last:
-                            factor = one
                             if plan[CLIPPING]:
-                                cuda.syncthreads()
                                 squares = squared_norm(s, plan, networks, step, tile_at, inputs, thread, n_threads)
-                                turn = int32(turn + 1)
-                                squares = _sum_over_threads(s, plan, work, squares, turn, thread, n_threads)
+                                squares = _sum_over_threads(s, plan, work, squares, thread, n_threads)
                                 factor = clipped(squares, networks.rule[plan[MEMBER], CLIP])
-                                small_layers(s, plan, networks, step, factor, 0, True, True, thread, n_threads)
                             first_layer(plan, networks, step, factor, tile_at, inputs)
                         for r in range(inputs):
                             j = r * UNITS
                             w[j], w[j + 1], w[j + 2], w[j + 3] = quad(theta, tile_at + r * stride)
+                    if is_last:
+                        small_layers(s, plan, networks, step, factor, thread, n_threads)
                 start = int32(start + plan[ROWS])
             if plan[PART] == 0 and thread == n_threads - 1:
                 work.costs[plan[NUMBER], batch] = at(s, plan[LOSSES] + MOST_ROWS) * step[MEAN]

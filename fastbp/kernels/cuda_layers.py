@@ -28,6 +28,7 @@ from .cuda_layout import (
     KEEP,
     KEEP_BIASES,
     KIND,
+    LABEL,
     LEARN,
     LIMIT,
     LOSSES,
@@ -70,6 +71,7 @@ __all__ = [
     "hidden_delta",
     "note",
     "output",
+    "small_gradients",
     "small_layers",
     "squared_norm",
 ]
@@ -152,7 +154,7 @@ def output(s, plan, samples, i):
     last = plan[N_LAYERS] - 1
     n_out, kind, cost_code = at(plan, SIZE + last), at(plan, KIND + last), plan[COST]
     row, to = at(plan, A + last) + i * at(plan, STRIDE + last), at(plan, DELTA + last) + i * at(plan, STRIDE + last)
-    target = at(plan, DRAWN + MOST_ROWS + i) * n_out
+    target = at(plan, LABEL + i) * n_out
     weight = at(samples.weights, at(plan, DRAWN + i)) if plan[WEIGHTED] else float32(1)
     cost = top = total = mass = picked = float32(0)
     if kind == SOFTMAX:
@@ -194,7 +196,7 @@ def _is_right(s, plan, samples, i):
     """1 where the largest output is that of the target; a single output answers by its half"""
     last = plan[N_LAYERS] - 1
     row, n_out = at(plan, A + last) + i * at(plan, STRIDE + last), at(plan, SIZE + last)
-    target = at(plan, DRAWN + MOST_ROWS + i) * n_out
+    target = at(plan, LABEL + i) * n_out
     if n_out == 1:
         middle = float32(0) if at(plan, KIND + last) == TANH else float32(0.5)
         return int32((at(s, row) > middle) == (at(samples.targets, target) > middle))
@@ -249,23 +251,11 @@ def _stepped(weight, dw, decays, factor, plan, rule, mean, square, column, step)
 
 
 @device
-def _step_quad(weights, here, g0, g1, g2, g3, decays, factor, plan, rule, mean, square, column, step):
-    """Four neighbouring weights after their step"""
-    w0, w1, w2, w3 = quad(weights, here)
-    w0 = _stepped(w0, g0, decays, factor, plan, rule, mean, square, column, step)
-    w1 = _stepped(w1, g1, decays, factor, plan, rule, mean, square, column + 1, step)
-    w2 = _stepped(w2, g2, decays, factor, plan, rule, mean, square, column + 2, step)
-    w3 = _stepped(w3, g3, decays, factor, plan, rule, mean, square, column + 3, step)
-    put_quad(weights, here, w0, w1, w2, w3)
-
-
-@device
-def small_layers(s, plan, networks, step, factor, n, continued, finish, thread, n_threads):
-    """Gradients of all weights that are in shared memory, summed over n samples; and their steps, if `finish`
+def small_gradients(s, plan, n, continued, thread, n_threads):
+    """Gradients of all weights that are in shared memory, summed over n samples, into the place for them
 
     continued   bool   in   whether sums of earlier samples are to be continued
     """
-    rule, mean, square = networks.rule[plan[MEMBER]], networks.mean[plan[STATE]], networks.square[plan[STATE]]
     for layer in range(plan[N_LAYERS] - 1):
         stride, n_rows = at(plan, STRIDE + layer + 1), at(plan, SIZE + layer) if layer > 0 else 0
         quads = stride // UNITS
@@ -275,10 +265,10 @@ def small_layers(s, plan, networks, step, factor, n, continued, finish, thread, 
             unit = UNITS * i_quad
             is_weight = k < n_rows
             here = unit + (at(plan, W + layer) + k * stride if is_weight else at(plan, B + layer))
-            from_small = here - plan[SMALL]
+            here += plan[COLLECTED] - plan[SMALL]
             g0 = g1 = g2 = g3 = float32(0)
             if continued:
-                g0, g1, g2, g3 = quad(s, plan[COLLECTED] + from_small)
+                g0, g1, g2, g3 = quad(s, here)
             for i in range(n):
                 a = at(s, at(plan, A + layer) + i * at(plan, STRIDE + layer) + k) if is_weight else float32(1)
                 d0, d1, d2, d3 = quad(s, at(plan, DELTA + layer + 1) + i * stride + unit)
@@ -286,13 +276,26 @@ def small_layers(s, plan, networks, step, factor, n, continued, finish, thread, 
                 g1 += a * d1
                 g2 += a * d2
                 g3 += a * d3
-            if not (is_weight or not plan[KEEP_BIASES]):
+            if not is_weight and plan[KEEP_BIASES]:
                 g0 = g1 = g2 = g3 = float32(0)
-            if finish:
-                column = plan[N_FIRST] + from_small
-                _step_quad(s, here, g0, g1, g2, g3, is_weight, factor, plan, rule, mean, square, column, step)
-            else:
-                put_quad(s, plan[COLLECTED] + from_small, g0, g1, g2, g3)
+            put_quad(s, here, g0, g1, g2, g3)
+            item += n_threads
+
+
+@device
+def small_layers(s, plan, networks, step, factor, thread, n_threads):
+    """The steps of all weights that are in shared memory"""
+    rule, mean, square = networks.rule[plan[MEMBER]], networks.mean[plan[STATE]], networks.square[plan[STATE]]
+    for layer in range(plan[N_LAYERS] - 1):
+        stride = at(plan, STRIDE + layer + 1)
+        n_weights = at(plan, SIZE + layer) * stride if layer > 0 else 0
+        item = thread
+        while item < n_weights + stride:  # the last ones are the biases
+            is_weight = item < n_weights
+            from_small = item - plan[SMALL] + (at(plan, W + layer) if is_weight else at(plan, B + layer) - n_weights)
+            here, column = plan[SMALL] + from_small, plan[N_FIRST] + from_small
+            g = at(s, plan[COLLECTED] + from_small)
+            put(s, here, _stepped(at(s, here), g, is_weight, factor, plan, rule, mean, square, column, step))
             item += n_threads
 
 
@@ -302,9 +305,10 @@ def first_layer(plan, networks, step, factor, tile_at, inputs):
     theta, rule, gradient = networks.theta[plan[MEMBER]], networks.rule[plan[MEMBER]], networks.gradient[plan[STATE]]
     mean, square = networks.mean[plan[STATE]], networks.square[plan[STATE]]
     for r in range(inputs):
-        at_row = tile_at + r * plan[STRIDE + 1]
-        g0, g1, g2, g3 = quad(gradient, at_row)
-        _step_quad(theta, at_row, g0, g1, g2, g3, True, factor, plan, rule, mean, square, at_row, step)
+        for column in range(tile_at + r * plan[STRIDE + 1], tile_at + r * plan[STRIDE + 1] + UNITS):
+            g = at(gradient, column)
+            new = _stepped(at(theta, column), g, True, factor, plan, rule, mean, square, column, step)
+            put(theta, column, new)
 
 
 @device

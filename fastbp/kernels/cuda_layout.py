@@ -34,6 +34,7 @@ MOST_ROWS = 64
     STAGED,  # of them: samples whose inputs are there
     ROUND,  # of them: samples that go through the first layer between two barriers; even
     WIDTH,  # inputs of a part, with padding
+    ROW_SIZE,  # the same in elements of x
     NEXT_ROW,  # n_threads as rows and columns of the inputs of a part (of words of four, where they are bytes)
     NEXT_COLUMN,
     PER_SAMPLE,  # n_threads / ROUND
@@ -59,13 +60,15 @@ MOST_ROWS = 64
     MEMBER,  # the row of its network in Networks.theta,
     STATE,  # and of its state in the arrays that each part has one of
     N_RIGHT,  # right answers so far
+    TURN,  # how often this block has met the others of its network
     N_NUMBERS,
-) = range(35)
+) = range(37)
 # then rows of MOST_LAYERS numbers, one for each layer of neurons; those of weights at the layer they come from
 SIZE, STRIDE, KIND, A, DELTA, W, B, WORD, LIMIT = (N_NUMBERS + MOST_LAYERS * row for row in range(9))
 PLAN_SIZE = N_NUMBERS + 9 * MOST_LAYERS
-DRAWN = PLAN_SIZE  # behind the plan: sample numbers, then rows of targets
-N_INTEGERS = DRAWN + 2 * MOST_ROWS
+# behind the plan, for each sample of a block: its number, its row of targets, where its row of x begins
+DRAWN, LABEL, ROW = PLAN_SIZE, PLAN_SIZE + MOST_ROWS, PLAN_SIZE + 2 * MOST_ROWS
+N_INTEGERS = PLAN_SIZE + 3 * MOST_ROWS
 
 # columns of Networks.rule and of Work.steps
 KEEP, GAIN, GAIN_RATE, USE, USE_RATE, PLAIN_RATE, BETA, EPSILON, CLIP, N_RULE = range(10)
@@ -95,7 +98,7 @@ class Samples(NamedTuple):
     y: Any  # i4 (n,)
     targets: Any  # f4 (n_rows * n_out,)
     weights: Any  # f4 (n,); (1,) where all samples weigh the same
-    scale: Any  # f4: network input = x * scale
+    scale: Any  # f4: network input = x * scale; it is applied to sums of the first layer and to its deltas
 
 
 class Work(NamedTuple):
@@ -113,7 +116,7 @@ class Work(NamedTuple):
 # --- how a network is spread ------------------------------------------------------------------------------------------
 
 SHARED_BYTES = 49_152 - 4 * N_INTEGERS  # what a kernel of numba-cuda can have, without the plan
-MOST_THREADS = 448  # of a block: they leave each other 144 registers, which the kernel needs
+MOST_THREADS = 512  # of a multiprocessor: they leave each other 128 registers, which is what kernels need
 INPUTS = (2, 6, 10, 14)  # of a tile: 2 more than a multiple of 4, so that neighbours read other banks of memory
 FEW_INPUTS = 112  # a part of fewer would wait more than it computes
 
@@ -155,7 +158,7 @@ class Layout(NamedTuple):
             "TOTALS": self.n_threads * UNITS,
             "LOSSES": MOST_ROWS + UNITS,
             "SMALL": self.n_small,
-            "COLLECTED": 0 if self.direct else self.n_small,
+            "COLLECTED": self.n_small,
             "A": activations,
             "DELTA": activations,
         }
@@ -265,6 +268,7 @@ def plan_of(layout: Layout, network: Any, settings: Settings, weighted: bool, as
         "STAGED": layout.staged,
         "ROUND": layout.round,
         "WIDTH": layout.width,
+        "ROW_SIZE": row,
         "NEXT_ROW": layout.n_threads // row,
         "NEXT_COLUMN": layout.n_threads % row,
         "PER_SAMPLE": layout.n_threads // layout.round,

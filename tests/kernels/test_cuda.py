@@ -8,10 +8,14 @@ with a GPU, `pytest -m gpu` runs the same cases there.
 
 from __future__ import annotations
 
+import importlib.metadata
+import importlib.util
 import os
 import re
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -472,7 +476,7 @@ def test_nothing_overlaps_and_all_fits(seed):
         (plan[at.TOTALS], layout.n_threads * 4),
         (plan[at.LOSSES], at.MOST_ROWS + 1),
         (plan[at.SMALL], layout.n_small),
-        (plan[at.COLLECTED], 0 if layout.direct else layout.n_small),
+        (plan[at.COLLECTED], layout.n_small),
     ):
         used[start : start + size] += 1
     assert used.max() == 1
@@ -527,6 +531,145 @@ def test_every_optimiser_is_one_formula():
         }[optimizer]
         getattr(reference, stage)(W, b, dW, db, *state, 0.3, 0.2, 8, *rates)
         np.testing.assert_allclose(ours, W, rtol=1e-6, err_msg=stage)
+
+
+# --- as machine code --------------------------------------------------------------------------------------------------
+
+
+class Compiler:
+    """Numba's compiler for GPUs and NVIDIA's assembler, which need neither a GPU nor a driver."""
+
+    def __init__(self, tool: Callable[[str], str]) -> None:
+        self._tool = tool
+
+    def build(self, kernel, signature, capability, folder, **options):
+        """What ptxas says of a kernel: registers, bytes of spills; and the file that it makes."""
+        from numba import cuda
+
+        ptx, _ = cuda.compile_ptx(kernel, signature, cc=capability, **options)
+        source, target = folder / "kernel.ptx", folder / "kernel.cubin"
+        source.write_text(ptx)
+        arch = f"-arch=sm_{capability[0]}{capability[1]}"
+        said = subprocess.run(
+            [self._tool("ptxas"), "-v", arch, str(source), "-o", str(target)],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stderr
+        spills = sum(int(bytes_) for bytes_ in re.findall(r"(\d+) bytes spill", said))
+        return int(re.search(r"Used (\d+) registers", said)[1]), spills, target
+
+    def loops(self, binary):
+        """The instructions of each basic block of machine code."""
+        text = subprocess.run(
+            [self._tool("nvdisasm"), "-c", str(binary)], capture_output=True, text=True, check=True
+        ).stdout
+        blocks = re.split(r"\n\s*\.L_x_\d+:", text)
+        return [re.findall(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\d+ )?([A-Z][A-Z0-9_.]*)", block) for block in blocks]
+
+
+@pytest.fixture
+def compiler(monkeypatch):
+    if SIMULATED:
+        pytest.skip("the simulator compiles nothing")
+    try:
+        importlib.metadata.version("numba-cuda")
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("numba-cuda is not installed")
+    packages = importlib.util.find_spec("nvidia")
+    folders = [
+        str(folder)
+        for root in (packages.submodule_search_locations if packages else ())
+        for folder in Path(root).glob("cu1?/bin")
+    ]
+    path = os.pathsep.join([*folders, os.environ.get("PATH", ""), "/usr/local/cuda/bin"])
+
+    def tool(name):
+        found = shutil.which(name, path=path)
+        return found or pytest.skip(f"{name} is not installed (nvidia-cuda-nvcc, nvidia-cuda-nvdisasm)")
+
+    tool("ptxas")
+    from numba.cuda import dispatcher
+
+    from fastbp.kernels import cuda_fused
+
+    class Device:
+        compute_capability = (9, 0)
+
+    # functions that kernels call are compiled for the current device, and there is none
+    monkeypatch.setattr(dispatcher, "get_current_device", Device)
+    monkeypatch.setattr(cuda_fused, "compiled", lambda function, n_threads, n_blocks: function)
+    return Compiler(tool)
+
+
+def signature_of(as_bytes):
+    """The types of the arguments of `run_batches`."""
+    from numba import types
+
+    from fastbp.kernels.cuda_layout import Networks, Samples, Work
+
+    def array(kind, n_dimensions=1):
+        return types.Array(kind, n_dimensions, "C")
+
+    f4, i4 = types.float32, types.int32
+    networks = types.NamedTuple((*[array(f4, 2)] * 5, array(types.uint64), array(f4)), Networks)
+    samples = types.NamedTuple((array(types.uint32 if as_bytes else f4), array(i4), array(f4), array(f4), f4), Samples)
+    work = types.NamedTuple(
+        (array(i4), array(types.uint32, 2), array(f4, 3), array(f4, 2), array(i4, 2), array(f4, 4), array(i4)), Work
+    )
+    return types.void(array(i4), networks, samples, work, types.int64, types.int64, types.int64)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "as_bytes", "n_threads", "capability"),
+    [(14, True, 224, (9, 0)), (14, True, 224, (8, 0)), (14, False, 512, (9, 0)), (2, True, 224, (9, 0))],
+)
+def test_nothing_spills(inputs, as_bytes, n_threads, capability, compiler, tmp_path, record_property):
+    """Weights stay in registers, of which 128 for each of 512 threads are a multiprocessor's: two blocks of 224."""
+    from fastbp.kernels import cuda_fused
+
+    kernel = cuda_fused.run_batches.__wrapped__(inputs, as_bytes, n_threads, 512 // n_threads)
+    registers, spilled, binary = compiler.build(
+        kernel, signature_of(as_bytes), capability, tmp_path, launch_bounds=(n_threads, 512 // n_threads)
+    )
+    assert spilled == 0
+    assert registers <= 128
+    hot = [block for block in compiler.loops(binary) if sum(name.startswith("FFMA") for name in block) >= 4 * inputs]
+    ratios = [len(block) / sum(name.startswith("FFMA") for name in block) for block in hot]
+    assert len(ratios) >= 2  # forward and gradient
+    if inputs == 14:
+        assert max(ratios) < 2  # instructions per multiply-add
+    record_property("registers", registers)
+    record_property("instructions per multiply-add", ratios)
+    print(f"{capability}: {registers} registers, {spilled} bytes spilled, {max(ratios):.2f} instructions per FMA")
+
+
+def test_the_other_kernels_compile(compiler, tmp_path, monkeypatch):
+    from numba import types
+
+    from fastbp.kernels import cuda as stages
+    from fastbp.kernels import cuda_fused
+
+    monkeypatch.setattr(stages, "compiled", lambda function, n_threads, n_blocks: function)
+    u4, u8 = types.Array(types.uint32, 2, "C"), types.Array(types.uint64, 1, "C")
+    _, spilled, _ = compiler.build(cuda_fused.shuffle_orders.__wrapped__(), types.void(u4, u8), (9, 0), tmp_path)
+    assert spilled == 0
+    for real in (types.float32, types.float64):
+        matrix, vector = types.Array(real, 2, "C"), types.Array(real, 1, "C")
+        code = types.int64
+        arguments = {
+            "forward": (matrix, matrix, vector, code, matrix, matrix),
+            "softmax": (matrix, matrix),
+            "output_delta": (matrix, matrix, code, code, matrix),
+            "hidden_delta": (matrix, matrix, matrix, code, matrix),
+            "gradient": (matrix, matrix, matrix, vector),
+            "update": (matrix, vector, matrix, vector, real, real, real),
+        }
+        kernels = stages._kernels.__wrapped__(real)
+        assert kernels.keys() == arguments.keys()
+        for name, kernel in kernels.items():
+            _, spilled, _ = compiler.build(kernel, types.void(*arguments[name]), (9, 0), tmp_path)
+            assert spilled == 0
 
 
 # --- a process with the simulator -------------------------------------------------------------------------------------
