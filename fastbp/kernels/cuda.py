@@ -13,6 +13,7 @@ functions for memory access is the few lines that say what it means, and elsewhe
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -335,7 +336,7 @@ def _check_derivative(stage: str, activation: int) -> None:
         raise UsageError(f"{stage} needs an activation other than step and softmax, got code {activation}")
 
 
-def _ready(stage: str, shapes: dict[str, tuple[int, ...]], *arrays: Any) -> tuple[dict[str, Any], tuple[Any, ...]]:
+def _ready(stage: str, shapes: Mapping[str, tuple[int, ...]], *arrays: Any) -> tuple[dict[str, Any], tuple[Any, ...]]:
     """The kernels for the type of these arrays, and the arrays as Numba knows them."""
     for (name, shape), array in zip(shapes.items(), arrays, strict=True):
         if not hasattr(array, "__cuda_ndarray__" if SIMULATED else "__cuda_array_interface__"):
