@@ -261,8 +261,8 @@ def test_a_trainer_in_a_process_of_its_own(samples, tmp_path):
         assert disagreement(made["costs"], *expected_costs(job)) < 1e-6
         with pytest.raises(TrainerError, match="TypeError"):
             worker.ask(60, "time")
-        with pytest.raises(TrainerError, match="make took too long"):
-            worker.ask(0.0, "make", folder)
+        with pytest.raises(TrainerError, match="ended after 0 s: parts took too long"):
+            worker.ask(0.1, "parts", folder, 10**9)
         assert worker.ask(60, "make", folder)["detail"] == made["detail"]  # another process
         worker._process.kill()
         with pytest.raises(TrainerError, match="died with exit code"):
