@@ -136,8 +136,12 @@ def test_tables_of_parts_and_accuracies():
     ],
 )
 def test_the_exit_code_tells_of_failures(entry, code):
-    assert failed({"speed": [{"trainers": {"JAX": entry}}], "parts": [], "accuracy": []}) == code
+    trainers = {"fastbp": {"ms_per_epoch": 2.0}, "JAX": entry}
+    assert failed({"speed": [{"trainers": trainers}], "parts": [], "accuracy": []}) == code
     assert failed({"speed": [], "parts": [], "accuracy": [{"alike": False}]}) == 1
+    assert (
+        failed({"speed": [], "parts": [], "accuracy": [{"left_out": "no time was left for it"}]}) == 1
+    )  # nothing done
 
 
 def test_reasons_are_one_line():
