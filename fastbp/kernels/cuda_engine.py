@@ -309,9 +309,9 @@ class Fleet:
     def _scratch(self) -> None:
         """Where blocks that share a network leave their sums for each other."""
         layout = self._layout
-        teams = self._processors // layout.parts + 1 if layout.parts > 1 else 1
-        shape = (teams, 2, layout.parts, layout.rows * layout.strides[1])
-        self._exchange = cuda.device_array(shape if layout.parts > 1 else (1, 2, 1, 1), np.float32)
+        teams = self._processors // layout.parts + 1 if layout.parts > 1 else 0
+        size = 2 * teams * layout.parts * layout.rows * layout.strides[1]
+        self._exchange = cuda.device_array(max(size, 1), np.float32)
 
     def _compile(self, as_bytes: bool) -> None:
         """Get the kernel ready: announce it, and launch it for no sample at all."""

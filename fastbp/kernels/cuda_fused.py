@@ -40,7 +40,6 @@ from .cuda_layout import (
     CLIP,
     CLIPPING,
     COPIES,
-    DECAY,
     DELTA,
     DIRECT,
     DRAWN,
@@ -55,6 +54,7 @@ from .cuda_layout import (
     N_LAYERS,
     N_RIGHT,
     N_SMALL,
+    N_STEP,
     NEXT_COLUMN,
     NEXT_ROW,
     NUMBER,
@@ -62,7 +62,6 @@ from .cuda_layout import (
     PARTS,
     PER_SAMPLE,
     PLAN_SIZE,
-    RATE,
     ROUND,
     ROW,
     ROW_SIZE,
@@ -71,6 +70,7 @@ from .cuda_layout import (
     STAGE,
     STAGED,
     STATE,
+    STEP,
     STRIDE,
     SUMS,
     TEAM,
@@ -160,21 +160,33 @@ def _meet(plan, met):
 
 
 @device
+def _mailbox(plan, part):
+    """Where in Work.exchange a part leaves what the others need; another place every second time"""
+    return ((plan[TEAM] * 2 + (plan[TURN] & 1)) * plan[PARTS] + part) * plan[ROWS] * plan[STRIDE + 1]
+
+
+@device
 def _exchange_sums(s, plan, work, n, thread, n_threads):
     """Net inputs of the first layer from those that all parts computed; added in the order of the parts"""
-    mine = work.exchange[plan[TEAM], plan[TURN] & 1]
-    item = thread
-    while item < n * plan[STRIDE + 1]:
-        mine[plan[PART], item] = at(s, plan[A + 1] + item)
-        item += n_threads
+    first, mine, size = _mailbox(plan, 0), _mailbox(plan, plan[PART]), plan[ROWS] * plan[STRIDE + 1]
+    n_items = n * plan[STRIDE + 1]
+    item = UNITS * thread
+    while item < n_items:
+        v0, v1, v2, v3 = quad(s, plan[A + 1] + item)
+        put_quad(work.exchange, mine + item, v0, v1, v2, v3)
+        item += UNITS * n_threads
     _meet(plan, work.met)
-    item = thread
-    while item < n * plan[STRIDE + 1]:
-        total = float32(0)
-        for other in range(plan[PARTS]):
-            total += mine[other, item]
-        put(s, plan[A + 1] + item, total)
-        item += n_threads
+    item = UNITS * thread
+    while item < n_items:
+        t0 = t1 = t2 = t3 = float32(0)
+        for part in range(plan[PARTS]):
+            v0, v1, v2, v3 = quad(work.exchange, first + part * size + item)
+            t0 += v0
+            t1 += v1
+            t2 += v2
+            t3 += v3
+        put_quad(s, plan[A + 1] + item, t0, t1, t2, t3)
+        item += UNITS * n_threads
     cuda.syncthreads()
 
 
@@ -187,13 +199,13 @@ def _sum_over_threads(s, plan, work, value, thread, n_threads):
     for other in range(n_threads):
         total += at(s, plan[SUMS] + other)
     if plan[PARTS] > 1:
-        sums = work.exchange[plan[TEAM], plan[TURN] & 1]
+        first, mine, size = _mailbox(plan, 0), _mailbox(plan, plan[PART]), plan[ROWS] * plan[STRIDE + 1]
         if thread == 0:
-            sums[plan[PART], 0] = total
+            put(work.exchange, mine, total)
         _meet(plan, work.met)
         total = float32(0)
-        for other in range(plan[PARTS]):
-            total += sums[other, 0]
+        for part in range(plan[PARTS]):
+            total += at(work.exchange, first + part * size)
     return total
 
 
@@ -249,7 +261,6 @@ def run_batches(inputs: int, as_bytes: bool, n_threads: int, n_blocks: int) -> A
 
         batch = int32(copy)
         while batch < work.steps.shape[1]:
-            step = work.steps[min(plan[NUMBER], work.steps.shape[0] - 1), batch]
             begin = int32(first + batch * plan[BATCH_SIZE])
             n_batch = int32(min(plan[BATCH_SIZE], first + n_samples - begin))
             if thread == n_threads - 1:
@@ -260,6 +271,9 @@ def run_batches(inputs: int, as_bytes: bool, n_threads: int, n_blocks: int) -> A
                 n = int32(min(plan[ROWS], n_batch - start))
                 at_sample = (n_updates + batch) * plan[BATCH_SIZE] + start
                 cuda.syncthreads()
+                if start == 0 and thread < N_STEP:
+                    steps = work.steps[min(plan[NUMBER], work.steps.shape[0] - 1), batch]
+                    put(s, plan[STEP] + thread, at(steps, thread))
                 order = work.order[min(plan[MEMBER], work.order.shape[0] - 1)]
                 i = thread
                 while i < n:
@@ -332,9 +346,10 @@ def run_batches(inputs: int, as_bytes: bool, n_threads: int, n_blocks: int) -> A
                     small_gradients(s, plan, n, start > 0, thread, n_threads)
                     scale = samples.scale
                     if plan[DIRECT]:
-                        scale *= -step[RATE] * step[MEAN]
-                        if step[DECAY] != 0:
-                            shrink = float32(1) - step[RATE] * step[DECAY]
+                        rate, per_mass, decay, _ = quad(s, plan[STEP])
+                        scale *= -rate * per_mass
+                        if decay != 0:
+                            shrink = float32(1) - rate * decay
                             for j in range(tile):
                                 w[j] *= shrink
                     else:
@@ -371,18 +386,18 @@ def run_batches(inputs: int, as_bytes: bool, n_threads: int, n_blocks: int) -> A
                             put_quad(gradient, tile_at + r * stride, w[j], w[j + 1], w[j + 2], w[j + 3])
                         if is_last:
                             if plan[CLIPPING]:
-                                squares = squared_norm(s, plan, networks, step, tile_at, inputs, thread, n_threads)
+                                squares = squared_norm(s, plan, networks, tile_at, inputs, thread, n_threads)
                                 squares = _sum_over_threads(s, plan, work, squares, thread, n_threads)
                                 factor = clipped(squares, networks.rule[plan[MEMBER], CLIP])
-                            first_layer(plan, networks, step, factor, tile_at, inputs)
+                            first_layer(s, plan, networks, factor, tile_at, inputs)
                         for r in range(inputs):
                             j = r * UNITS
                             w[j], w[j + 1], w[j + 2], w[j + 3] = quad(theta, tile_at + r * stride)
                     if is_last:
-                        small_layers(s, plan, networks, step, factor, thread, n_threads)
+                        small_layers(s, plan, networks, factor, thread, n_threads)
                 start = int32(start + plan[ROWS])
             if plan[PART] == 0 and thread == n_threads - 1:
-                work.costs[plan[NUMBER], batch] = at(s, plan[LOSSES] + MOST_ROWS) * step[MEAN]
+                work.costs[plan[NUMBER], batch] = at(s, plan[LOSSES] + MOST_ROWS) * at(s, plan[STEP] + MEAN)
                 work.right[plan[NUMBER], batch] = plan[N_RIGHT]
             batch = int32(batch + plan[COPIES])
 

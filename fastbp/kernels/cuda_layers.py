@@ -46,6 +46,7 @@ from .cuda_layout import (
     SIZE,
     SMALL,
     STATE,
+    STEP,
     STRIDE,
     UNITS,
     USE,
@@ -232,6 +233,7 @@ def _stepped(weight, dw, decays, factor, plan, rule, mean, square, column, step)
 
     decays         bool   in        whether decay and shrinking are for this one: biases have none
     mean, square   f4     in, out   at `column`
+    step           f4 4   in        see Work.steps
     """
     rate, g, shrink = step[RATE], dw * step[MEAN], float32(1)
     if decays:
@@ -283,8 +285,9 @@ def small_gradients(s, plan, n, continued, thread, n_threads):
 
 
 @device
-def small_layers(s, plan, networks, step, factor, thread, n_threads):
+def small_layers(s, plan, networks, factor, thread, n_threads):
     """The steps of all weights that are in shared memory"""
+    step = quad(s, plan[STEP])
     rule, mean, square = networks.rule[plan[MEMBER]], networks.mean[plan[STATE]], networks.square[plan[STATE]]
     for layer in range(plan[N_LAYERS] - 1):
         stride = at(plan, STRIDE + layer + 1)
@@ -300,8 +303,9 @@ def small_layers(s, plan, networks, step, factor, thread, n_threads):
 
 
 @device
-def first_layer(plan, networks, step, factor, tile_at, inputs):
+def first_layer(s, plan, networks, factor, tile_at, inputs):
     """The steps of a thread's tile, along gradients that were collected"""
+    step = quad(s, plan[STEP])
     theta, rule, gradient = networks.theta[plan[MEMBER]], networks.rule[plan[MEMBER]], networks.gradient[plan[STATE]]
     mean, square = networks.mean[plan[STATE]], networks.square[plan[STATE]]
     for r in range(inputs):
@@ -312,11 +316,12 @@ def first_layer(plan, networks, step, factor, tile_at, inputs):
 
 
 @device
-def squared_norm(s, plan, networks, step, tile_at, inputs, thread, n_threads):
+def squared_norm(s, plan, networks, tile_at, inputs, thread, n_threads):
     """A thread's share of the sum of squares of the gradient of the mean cost, with its penalty
 
     Where several blocks share a network, small layers count in the first one only: all have them.
     """
+    step = quad(s, plan[STEP])
     theta, gradient = networks.theta[plan[MEMBER]], networks.gradient[plan[STATE]]
     squares = float32(0)
     for r in range(inputs):

@@ -50,6 +50,7 @@ MOST_ROWS = 64
     SUMS,  # sums of single threads
     TOTALS,  # sums of several threads
     LOSSES,  # costs of MOST_ROWS samples, and behind them their sum
+    STEP,  # the numbers of the batch in Work.steps
     SMALL,  # weights of small layers, as they stand in memory
     COLLECTED,  # their gradients, alike
     N_SMALL,
@@ -62,7 +63,7 @@ MOST_ROWS = 64
     N_RIGHT,  # right answers so far
     TURN,  # how often this block has met the others of its network
     N_NUMBERS,
-) = range(37)
+) = range(38)
 # then rows of MOST_LAYERS numbers, one for each layer of neurons; those of weights at the layer they come from
 SIZE, STRIDE, KIND, A, DELTA, W, B, WORD, LIMIT = (N_NUMBERS + MOST_LAYERS * row for row in range(9))
 PLAN_SIZE = N_NUMBERS + 9 * MOST_LAYERS
@@ -109,7 +110,7 @@ class Work(NamedTuple):
     steps: Any  # f4 (k or 1, n_batches, N_STEP)  rate, 1 / weight of the batch, decay in the gradient, shrinking
     costs: Any  # f4 (k, n_batches)  out   mean cost of each batch, before its update
     right: Any  # i4 (k, n_batches)  out   right answers of batches that are only measured
-    exchange: Any  # f4 (k * copies, 2, parts, ROWS * stride of layer 1)
+    exchange: Any  # f4 (k * copies * 2 * parts * ROWS * stride of layer 1,)
     met: Any  # i4 (k * copies,)  in, out   zeros
 
 
@@ -157,6 +158,7 @@ class Layout(NamedTuple):
             "SUMS": self.round * self.n_threads * UNITS,
             "TOTALS": self.n_threads * UNITS,
             "LOSSES": MOST_ROWS + UNITS,
+            "STEP": N_STEP,
             "SMALL": self.n_small,
             "COLLECTED": self.n_small,
             "A": activations,
@@ -287,7 +289,7 @@ def plan_of(layout: Layout, network: Any, settings: Settings, weighted: bool, as
     for area, size in layout.areas.items():
         start[area] = at
         at += size
-    numbers |= {area: start[area] for area in ("STAGE", "SUMS", "TOTALS", "LOSSES", "SMALL", "COLLECTED")}
+    numbers |= {area: start[area] for area in ("STAGE", "SUMS", "TOTALS", "LOSSES", "STEP", "SMALL", "COLLECTED")}
     n_words = [-(-size // UNITS_OF_WORD) for size in layout.sizes[1:-1]] if any(settings.dropout) else []
     numbers["N_WORDS"] = sum(n_words)
     for name, value in numbers.items():

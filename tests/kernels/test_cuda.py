@@ -615,7 +615,7 @@ def signature_of(as_bytes):
     networks = types.NamedTuple((*[array(f4, 2)] * 5, array(types.uint64), array(f4)), Networks)
     samples = types.NamedTuple((array(types.uint32 if as_bytes else f4), array(i4), array(f4), array(f4), f4), Samples)
     work = types.NamedTuple(
-        (array(i4), array(types.uint32, 2), array(f4, 3), array(f4, 2), array(i4, 2), array(f4, 4), array(i4)), Work
+        (array(i4), array(types.uint32, 2), array(f4, 3), array(f4, 2), array(i4, 2), array(f4), array(i4)), Work
     )
     return types.void(array(i4), networks, samples, work, types.int64, types.int64, types.int64)
 
