@@ -192,14 +192,14 @@ class Run:
 
     def _run_batches(self, epoch: Epoch) -> None:
         """Train on all batches, in compiled calls of about CHUNK_SECONDS."""
-        chunk = 1
-        while epoch.done < self._n_batches and self._stopped is None:
+        chunk, goes_on = 1, True
+        while goes_on and epoch.done < self._n_batches:
             begin, end = epoch.done, min(epoch.done + chunk, self._n_batches)
             rows = epoch.order[begin * self._batch_size : end * self._batch_size]
             begun = perf_counter()
             self._engine.run(rows, epoch.etas[begin:end], epoch.costs[begin:end])
             spent = perf_counter() - begun
-            self.trained(epoch, end, spent)
+            goes_on = self.trained(epoch, end, spent)
             # where to cut changes no result: batches are the same, and their costs are added up at the end
             chunk = batches_that_last(CHUNK_SECONDS, end - begin, spent)
 
@@ -221,18 +221,22 @@ class Run:
             costs=np.empty(self._n_batches),
         )
 
-    def trained(self, epoch: Epoch, end: int, seconds: float) -> None:
-        """The batches up to `end` are trained, and their costs are there: keep the weights, let callbacks know."""
+    def trained(self, epoch: Epoch, end: int, seconds: float) -> bool:
+        """The batches up to `end` are trained, and their costs are there: keep the weights, let callbacks know.
+
+        False where the run ends here.
+        """
         begin = epoch.done
         epoch.seconds += seconds
         self._seconds += seconds
         if not self._keep_finite(epoch.costs[begin:end]):
             self._diverge(epoch.number, end)
-            return
+            return False
         epoch.done = end
         self._samples_done += min(end * self._batch_size, self._n_train) - begin * self._batch_size
         if self._callbacks:
             self._tell("on_batches", epoch.number, end, self._n_batches, float(epoch.costs[:end].mean()))
+        return self._stopped is None
 
     def record(self, epoch: Epoch) -> None:
         """Measure and record an epoch; not one that was cut short."""
