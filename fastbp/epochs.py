@@ -7,12 +7,13 @@ trains or many side by side (`training`, `lockstep`), an epoch looks the same.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Epoch", "batches_that_last"]
+__all__ = ["Epoch", "batch_masses", "batches_that_last"]
 
 
 @dataclass
@@ -36,6 +37,21 @@ class Epoch:
 
             shuffle(order, np.uint64(self.key))
         return order
+
+
+def batch_masses(epoch: Epoch, batch_size: int, weights: NDArray[Any] | None) -> NDArray[np.float64]:
+    """What each batch of an epoch weighs, (n_batches,): its number of samples, or the sum of their weights."""
+    if weights is None:
+        return _batch_sizes(epoch.n_samples, batch_size)
+    starts = np.arange(0, epoch.n_samples, batch_size)
+    return np.add.reduceat(weights[epoch.order], starts).astype(np.float64)
+
+
+@lru_cache(16)  # the same for every epoch of thousands of networks
+def _batch_sizes(n_samples: int, batch_size: int) -> NDArray[np.float64]:
+    sizes = np.diff(np.arange(0, n_samples, batch_size), append=n_samples).astype(np.float64)
+    sizes.flags.writeable = False
+    return sizes
 
 
 def batches_that_last(seconds: float, n: int, spent: float) -> int:

@@ -21,7 +21,7 @@ from .config import VALUE_COSTS, Config
 from .cores import checked_threads, usable_cores
 from .data import Dataset, load_dataset
 from .defaults import dropout_for, learning_rate_for, network_for
-from .epochs import Epoch, batches_that_last
+from .epochs import Epoch, batch_masses, batches_that_last
 from .errors import DivergedError, UsageError
 from .kernels import OPTIMIZER, Engine, Evaluation, Settings, Split, announce_compiling, open_engine
 from .metrics import EpochRecord
@@ -242,10 +242,11 @@ class Run:
         """Measure and record an epoch; not one that was cut short."""
         if epoch.done < self._n_batches:
             return
+        masses = batch_masses(epoch, self._batch_size, self._prepared.train.weights)
         each, validation = self._config.evaluate == "each", self._validate()
         record = EpochRecord(
             epoch=epoch.number,
-            loss=float(np.average(epoch.costs, weights=self._batch_weights(epoch))),
+            loss=float((epoch.costs * masses).sum() / masses.sum()),
             train_accuracy=self._engine.evaluate("train").accuracy if each else None,
             test_accuracy=self._engine.evaluate("test").accuracy if each else None,
             learning_rate=float(epoch.etas[0]),
@@ -283,14 +284,6 @@ class Run:
             return None
         self._judge.set_parameters(self._finite)
         return self._judge.evaluate("train")
-
-    def _batch_weights(self, epoch: Epoch) -> NDArray[Any]:
-        """What each batch of an epoch weighs: its number of samples, or the sum of their weights."""
-        starts = np.arange(0, self._n_train, self._batch_size)
-        weights = self._prepared.train.weights
-        if weights is None:
-            return np.diff(starts, append=self._n_train)
-        return np.asarray(np.add.reduceat(weights[epoch.order], starts))
 
     def _open(self, init_from: Model | None, shared: dict[Any, Any], opener: Callable[..., Engine]) -> None:
         """Give an engine the data, the start weights and the rule; a second one, on the CPU, validates."""
