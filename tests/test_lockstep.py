@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from numpy.typing import NDArray
 
-from fastbp import Callback, Config, Dataset, UsageError, lockstep, train, train_many, training
+from fastbp import Callback, Config, Dataset, FastbpError, UsageError, lockstep, train, train_many, training
+from fastbp.cli import cli
 from fastbp.config import OPTIMIZERS, SCHEDULES
 from fastbp.gpu import Report
-from fastbp.kernels import Evaluation, Settings, Split, open_engine
+from fastbp.kernels import Evaluation, Settings, Split, open_engine, open_fleet
 from fastbp.kernels.order import shuffle
 
 
@@ -347,14 +351,79 @@ def test_every_setting_is_known_to_agree_or_not() -> None:
     assert {"layers", "optimizer", "batch_size", "dropout", "dtype", "shuffle"}.isdisjoint(lockstep.OF_EACH)
 
 
-def test_one_network_is_opened_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    """open_engine hands over to the engine of the GPU, and to nobody else."""
+def test_the_command(data: Dataset, fleets: list[CpuFleet], tmp_path: Any) -> None:
+    path = tmp_path / "data.npz"
+    np.savez(path, x_train=data.x_train, y_train=data.y_train, x_test=data.x_test, y_test=data.y_test)
+    arguments = [
+        "train",
+        "--data",
+        str(path),
+        "--layers",
+        "8",
+        "--epochs",
+        "2",
+        "--no-save",
+        "--seeds",
+        "3-5",
+        "--json",
+    ]
+    facts = []
+    for device in ("cuda", "cpu"):
+        outcome = CliRunner().invoke(cli, [*arguments, "--device", device], catch_exceptions=False)
+        facts.append(json.loads(outcome.stdout))
+        assert outcome.stderr.count("\n") >= 3
+    assert [run["engine"] for run in facts[0]["runs"]] == ["pretended float32"] * 3
+    for name in ("seeds", "best_seed", "loss_mean", "test_accuracy_deviation"):
+        assert facts[0][name] == facts[1][name]
+    assert [fleet.size for fleet in fleets] == [3]
+
+
+@pytest.fixture
+def cuda_engine(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """In place of `kernels.cuda_engine`: CPU engines. What its `CudaEngine` was made with."""
+    made: list[Any] = []
+
+    def engine(*what: Any, **how: Any) -> Any:
+        made.append((what, how))
+        return open_engine(*what, **how)
+
+    module = SimpleNamespace(CudaEngine=engine, Fleet=CpuFleet)
+    monkeypatch.setitem(sys.modules, "fastbp.kernels.cuda_engine", module)
+    return made
+
+
+def test_one_network_on_a_gpu(data: Dataset, cuda_engine: list[Any]) -> None:
+    """It is trained there, and validated on the CPU."""
+    settings: dict[str, Any] = {"layers": "8", "epochs": 3, "validation": 0.2}
+    result = train(data, device="cuda", **settings)
+    np.testing.assert_array_equal(result.model.parameters, train(data, **settings).model.parameters)
+    ((what, how),) = cuda_engine
+    assert len(what[2].y) == 120
+    assert how == {"x_scale": 1 / 255, "classes": True}
+    train(data, device="auto", **settings)
+    assert len(cuda_engine) == 1
+
+
+def test_a_fleet_is_opened_in_the_kernels(
+    data: Dataset, cuda_engine: list[Any], fleets: list[CpuFleet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lockstep, "open_fleet", open_fleet)
+    check(data, seeds(2, epochs=1))
+    assert [fleet.size for fleet in fleets] == [2]
+    assert cuda_engine == []
+    monkeypatch.setattr("fastbp.gpu.report", lambda: Report(None, None, (), "device cuda needs a GPU; use device cpu"))
+    with pytest.raises(FastbpError, match="device cuda needs a GPU; use device cpu"):
+        train_many(seeds(2), data, device="cuda")
+
+
+def test_what_one_network_on_a_gpu_is_refused() -> None:
     x = np.eye(2, dtype=np.float32)
     split = Split(x, np.arange(2, dtype=np.int32), x)
-    for how, message in (
+    refused: tuple[tuple[dict[str, Any], str], ...] = (
         ({"engine": "fused"}, "one engine of its own, got engine fused"),
         ({"input_layout": "sparse"}, "dense input only"),
         ({"threads": 3}, "got 3 with device cuda"),
-    ):
+    )
+    for how, message in refused:
         with pytest.raises(UsageError, match=message):
-            open_engine(None, None, split, split, Settings(0, 1), device="cuda", **how)  # type: ignore[arg-type]
+            open_engine(None, None, split, split, Settings(0, 1), device="cuda", **how)
