@@ -204,7 +204,7 @@ class Run:
             chunk = batches_that_last(CHUNK_SECONDS, end - begin, spent)
 
     def begin(self) -> None:
-        """Let callbacks know. This and the next four are the steps of a run, whoever has its batches trained."""
+        """Let callbacks know. This, the next three, `close` and `result` are steps that `lockstep` takes too."""
         self._tell("on_start", self._plan())
 
     def next_epoch(self) -> Epoch | None:
