@@ -270,9 +270,8 @@ class Meddler(Callback):
         self.run.set_parameters(self.run.parameters() + 1)
 
 
-def test_callbacks_of_each_run(data: Dataset) -> None:
-    configs = [Config(layers="8", epochs=5, seed=seed) for seed in range(3)]
-    meddlers = [Meddler() for _ in configs]
+def formed(data: Dataset, configs: list[Config], callbacks: list[Any]) -> tuple[lockstep.Formation, dict[int, Any]]:
+    """Runs with a callback each, and their fleet."""
     members: list[Any] = []
 
     def opener(*what: Any, **how: Any) -> Any:
@@ -281,11 +280,18 @@ def test_callbacks_of_each_run(data: Dataset) -> None:
 
     shared: dict[Any, Any] = {}
     runs = {
-        number: training.Run(data, config, callbacks=(meddler,), shared=shared, opener=opener)
-        for number, (config, meddler) in enumerate(zip(configs, meddlers, strict=True))
+        number: training.Run(data, config, callbacks=(callback,), shared=shared, opener=opener)
+        for number, (config, callback) in enumerate(zip(configs, callbacks, strict=True))
     }
+    return lockstep.Formation(dict(enumerate(members))), runs
+
+
+def test_callbacks_of_each_run(data: Dataset) -> None:
+    configs = [Config(layers="8", epochs=5, seed=seed) for seed in range(3)]
+    meddlers = [Meddler() for _ in configs]
+    formation, runs = formed(data, configs, meddlers)
     results: dict[int, Any] = {}
-    lockstep.train_fleet(lockstep.Formation(dict(enumerate(members))), runs, results.__setitem__)
+    lockstep.train_fleet(formation, runs, results.__setitem__)
     assert runs == {}
     for number, config in enumerate(configs):
         alone = Meddler()
@@ -294,6 +300,21 @@ def test_callbacks_of_each_run(data: Dataset) -> None:
         assert facts_of(results[number]) == facts_of(expected)
         assert results[number].stopped == "enough"
         np.testing.assert_array_equal(results[number].model.parameters, expected.model.parameters)
+
+
+@pytest.mark.parametrize(("error", "reason"), [(KeyboardInterrupt, "interrupted"), (OSError, "failed")])
+def test_all_hear_why_they_end(data: Dataset, error: type[BaseException], reason: str) -> None:
+    class Breaker(Meddler):
+        def on_epoch(self, record: Any) -> None:
+            if record.epoch == 2:
+                raise error
+
+    configs = [Config(layers="8", epochs=epochs) for epochs in (1, 5, 5)]
+    watchers = [Meddler(), Breaker(), Meddler()]
+    formation, runs = formed(data, configs, watchers)
+    with pytest.raises(error):
+        lockstep.train_fleet(formation, runs, lambda number, result: None)
+    assert [watcher.heard[-1] for watcher in watchers] == ["epochs", reason, reason]
 
 
 def test_time_is_up_in_the_middle_of_an_epoch(data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -316,7 +337,8 @@ def test_both_devices_in_one_call(data: Dataset, fleets: list[CpuFleet]) -> None
     names = [result.engine.split()[0] for result in results]
     assert names == ["pretended", "pretended", "fused", "fused", "pretended"]
     assert [result.seed for result in results] == [0, 1, 0, 1, 9]
-    assert [result.engine for result in train_many(settings[:3], data, device="cpu")] == [results[2].engine] * 3
+    again = train_many([*settings[:3], settings[-1]], data, device="cpu")
+    assert [result.engine for result in again] == [results[2].engine] * 4
     assert [fleet.size for fleet in fleets] == [3]
 
 
