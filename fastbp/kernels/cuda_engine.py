@@ -23,7 +23,6 @@ from .cuda_layout import (
     BATCH_SIZE,
     COPIES,
     LEARN,
-    MEAN,
     MOST_LAYERS,
     MOST_THREADS,
     N_STEP,
@@ -99,7 +98,6 @@ class Fleet:
         self._processors = processors()
         plain = rule.optimizer == SGD and rule.clip_norm == 0
         self._layout = layout_of(network.sizes, rule.batch_size, plain, self._n, self._processors)
-        self._places = self._layout.places()
         as_bytes = train.x.dtype == np.uint8
         n_threads = self._layout.n_threads
         self._kernel = run_batches(self._layout.inputs, as_bytes, n_threads, max(1, MOST_THREADS // n_threads))
@@ -158,9 +156,10 @@ class Fleet:
             rows = np.flatnonzero(self._n_updates[members] == n_updates)
             some = members[rows]
             masses = self._masses(some, begin, n)
-            steps = steps_of([self._settings[member] for member in some], etas[rows], masses, int(n_updates))
-            done, _ = self._launch(self._plan, "train", some, steps, self._orders, begin, n, int(n_updates), 1)
-            costs[rows] = done
+            rates, steps = steps_of([self._settings[member] for member in some], etas[rows], masses, int(n_updates))
+            work = self._launch(self._plan, "train", some, rates, steps, self._orders, begin, n, int(n_updates), 1)
+            for at, part in work:
+                costs[rows[at]] = part.costs.copy_to_host()
         self._n_updates[members] += n_batches
 
     def evaluate(self, split: str) -> list[Evaluation]:
@@ -169,30 +168,27 @@ class Fleet:
         n = len(samples.y)
         if n == 0:
             return [Evaluation(float("nan"), None)] * self._n
-        steps = np.zeros((1, -(-n // MEASURED_AT_ONCE), N_STEP), dtype=np.float32)
-        steps[..., MEAN] = 1.0
+        n_batches = -(-n // MEASURED_AT_ONCE)
+        rates, steps = np.zeros((1, n_batches), np.float32), np.ones((1, n_batches, N_STEP - 1), np.float32)
         order = cuda.to_device(np.arange(n, dtype=np.uint32)[None])
-        everybody = np.arange(self._n)
-        costs, right = self._launch(
-            self._measuring[split], split, everybody, steps, order, 0, n, 0, self._copies(split)
-        )
+        everybody, costs, n_right = np.arange(self._n), np.empty(self._n), np.empty(self._n)
+        plan, copies = self._measuring[split], self._copies(split)
+        for at, part in self._launch(plan, split, everybody, rates, steps, order, 0, n, 0, copies):
+            costs[at] = part.costs.copy_to_host().sum(axis=1, dtype=np.float64)
+            n_right[at] = part.right.copy_to_host().sum(axis=1)
         mass = n if samples.weights is None else max(float(samples.weights.sum()), 1e-300)
-        accuracies = right.sum(axis=1) / n
         return [
-            Evaluation(float(cost) / mass, float(accuracy) if self._classes else None)
-            for cost, accuracy in zip(costs.sum(axis=1), accuracies, strict=True)
+            Evaluation(float(cost) / mass, float(count) / n if self._classes else None)
+            for cost, count in zip(costs, n_right, strict=True)
         ]
 
     def parameters(self) -> NDArray[np.float32]:
         """Copies of all thetas, (n, n_parameters)."""
-        rows: NDArray[np.float32] = self._networks.theta.copy_to_host()
-        return rows[:, self._places]
+        return self._layout.unpadded(self._networks.theta.copy_to_host())
 
     def set_parameters(self, member: int, theta: Array) -> None:
         """Overwrite theta, (n_parameters,), of one network; the state of its optimiser stays."""
-        row = np.zeros(self._layout.n_row, dtype=np.float32)
-        row[self._places] = theta
-        self._networks.theta[member].copy_to_device(row)
+        self._networks.theta[member].copy_to_device(self._layout.padded(theta[None])[0])
 
     def reset_state(self) -> None:
         """Forget moments and the number of updates of all networks; the parameters stay."""
@@ -205,18 +201,20 @@ class Fleet:
         plan: Any,
         split: str,
         members: Array,
+        rates: Array,
         steps: Array,
         order: Any,
         begin: int,
         n: int,
         n_updates: int,
         copies: int,
-    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Run the kernel; returns costs and right answers, (k, n_batches). Blocks that wait for each other must all be
-        on the device at the same time, so that many such networks take turns."""
-        layout, k, n_batches = self._layout, len(members), steps.shape[1]
+    ) -> Iterator[tuple[slice, Work]]:
+        """Run the kernel; yields which of the members it was for, and what it left on the device.
+
+        Blocks that wait for each other must all be on the device at the same time: many such networks take turns.
+        """
+        layout, k, n_batches = self._layout, len(members), rates.shape[1]
         at_once = k if layout.parts == 1 else max(1, self._processors // (layout.parts * copies))
-        costs, right = np.empty((k, n_batches)), np.empty((k, n_batches), dtype=np.int64)
         for start in range(0, k, at_once):
             some = slice(start, min(start + at_once, k))
             n_some = some.stop - start
@@ -224,7 +222,8 @@ class Fleet:
                 work = Work(
                     members=cuda.to_device(members[some].astype(np.int32)),
                     order=order,
-                    steps=cuda.to_device(np.ascontiguousarray(steps[some] if len(steps) == k else steps)),
+                    rates=cuda.to_device(rates[some] if len(rates) == k else rates),
+                    steps=cuda.to_device(steps[some] if len(steps) == k else steps),
                     costs=cuda.device_array((n_some, n_batches), np.float32),
                     right=cuda.device_array((n_some, n_batches), np.int32),
                     exchange=self._exchange,
@@ -233,8 +232,7 @@ class Fleet:
                 blocks = n_some * copies * layout.parts
                 launch = self._kernel[blocks, layout.n_threads, 0, layout.shared_bytes]
                 launch(plan, self._networks, self._samples[split], work, begin, n, n_updates)
-                costs[some], right[some] = work.costs.copy_to_host(), work.right.copy_to_host()
-        return costs, right
+            yield some, work
 
     def _masses(self, members: Array, begin: int, n: int) -> NDArray[np.float64]:
         """(k or 1, n_batches): what the samples of each batch weigh together."""
@@ -286,8 +284,6 @@ class Fleet:
     def _upload_networks(self, thetas: Array, rule: Settings) -> Networks:
         """Parameters, state and rules on the device."""
         layout, n = self._layout, self._n
-        rows = np.zeros((n, layout.n_row), dtype=np.float32)
-        rows[:, self._places] = thetas
 
         def state(used: bool) -> Any:
             shape = (n * layout.parts, layout.n_row if used else 1)
@@ -297,7 +293,7 @@ class Fleet:
         factors[1 : 1 + len(rule.dropout)] = 1.0 / (1.0 - np.array(rule.dropout))
         keys = [stream_key(each.seed, "dropout") for each in self._settings]
         return Networks(
-            theta=cuda.to_device(rows),
+            theta=cuda.to_device(layout.padded(thetas)),
             gradient=state(not layout.direct),
             mean=state(has_mean(rule)),
             square=state(has_square(rule)),
@@ -320,7 +316,8 @@ class Fleet:
             for tell in tuple(before_compiling):
                 tell("cuda_fused.run_batches")
             _compiled.add(key)
-        self._launch(self._plan, "train", np.zeros(1, np.int64), np.zeros((1, 1, N_STEP)), self._orders, 0, 0, 0, 1)
+        rates, steps = np.zeros((1, 1), np.float32), np.zeros((1, 1, N_STEP - 1), np.float32)
+        list(self._launch(self._plan, "train", np.zeros(1, np.int64), rates, steps, self._orders, 0, 0, 0, 1))
 
 
 class CudaEngine:

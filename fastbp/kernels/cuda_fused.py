@@ -54,7 +54,6 @@ from .cuda_layout import (
     N_LAYERS,
     N_RIGHT,
     N_SMALL,
-    N_STEP,
     NEXT_COLUMN,
     NEXT_ROW,
     NUMBER,
@@ -260,7 +259,7 @@ def run_batches(inputs: int, as_bytes: bool, n_threads: int, n_blocks: int) -> A
             w[r * UNITS], w[r * UNITS + 1], w[r * UNITS + 2], w[r * UNITS + 3] = quad(theta, tile_at + r * stride)
 
         batch = int32(copy)
-        while batch < work.steps.shape[1]:
+        while batch < work.costs.shape[1]:
             begin = int32(first + batch * plan[BATCH_SIZE])
             n_batch = int32(min(plan[BATCH_SIZE], first + n_samples - begin))
             if thread == n_threads - 1:
@@ -271,9 +270,10 @@ def run_batches(inputs: int, as_bytes: bool, n_threads: int, n_blocks: int) -> A
                 n = int32(min(plan[ROWS], n_batch - start))
                 at_sample = (n_updates + batch) * plan[BATCH_SIZE] + start
                 cuda.syncthreads()
-                if start == 0 and thread < N_STEP:
+                if start == 0 and thread == 0:
                     steps = work.steps[min(plan[NUMBER], work.steps.shape[0] - 1), batch]
-                    put(s, plan[STEP] + thread, at(steps, thread))
+                    rate = work.rates[min(plan[NUMBER], work.rates.shape[0] - 1), batch]
+                    put_quad(s, plan[STEP], rate, steps[0], steps[1], steps[2])
                 order = work.order[min(plan[MEMBER], work.order.shape[0] - 1)]
                 i = thread
                 while i < n:

@@ -6,7 +6,8 @@ update rules and batches. Networks that do not fit are refused, with the sizes t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,7 +51,7 @@ MOST_ROWS = 64
     SUMS,  # sums of single threads
     TOTALS,  # sums of several threads
     LOSSES,  # costs of MOST_ROWS samples, and behind them their sum
-    STEP,  # the numbers of the batch in Work.steps
+    STEP,  # the numbers of the batch: rate, 1 / weight, decay, factor on weights
     SMALL,  # weights of small layers, as they stand in memory
     COLLECTED,  # their gradients, alike
     N_SMALL,
@@ -71,7 +72,7 @@ PLAN_SIZE = N_NUMBERS + 9 * MOST_LAYERS
 DRAWN, LABEL, ROW = PLAN_SIZE, PLAN_SIZE + MOST_ROWS, PLAN_SIZE + 2 * MOST_ROWS
 N_INTEGERS = PLAN_SIZE + 3 * MOST_ROWS
 
-# columns of Networks.rule and of Work.steps
+# columns of Networks.rule, and the numbers of a batch: its rate in Work.rates, then Work.steps
 KEEP, GAIN, GAIN_RATE, USE, USE_RATE, PLAIN_RATE, BETA, EPSILON, CLIP, N_RULE = range(10)
 RATE, MEAN, DECAY, SHRINK, N_STEP = range(5)
 
@@ -106,8 +107,9 @@ class Work(NamedTuple):
     """What one launch does: k networks, some batches."""
 
     members: Any  # i4 (k,)  rows of Networks
-    order: Any  # u4 (n or 1, n_order)  sample numbers; (1, ...): the same for all networks, like steps
-    steps: Any  # f4 (k or 1, n_batches, N_STEP)  rate, 1 / weight of the batch, decay in the gradient, shrinking
+    order: Any  # u4 (n or 1, n_order)  sample numbers; (1, ...): the same for all networks, as below
+    rates: Any  # f4 (k or 1, n_batches)  learning rates
+    steps: Any  # f4 (k or 1, n_batches, 3)  1 / weight of the batch, decay in the gradient, factor on weights
     costs: Any  # f4 (k, n_batches)  out   mean cost of each batch, before its update
     right: Any  # i4 (k, n_batches)  out   right answers of batches that are only measured
     exchange: Any  # f4 (k * copies * 2 * parts * ROWS * stride of layer 1,)
@@ -174,16 +176,33 @@ class Layout(NamedTuple):
         """Parameters of a network on the device, with padding."""
         return self.n_first + self.n_small
 
-    def places(self) -> NDArray[np.int64]:
-        """(n_parameters,): where each parameter of theta stands in a row on the device."""
-        found, start = [], 0
-        for layer, (n_in, n_out) in enumerate(zip(self.sizes[:-1], self.sizes[1:], strict=True)):
+    def pieces(self) -> Iterator[tuple[int, int, int, int]]:
+        """For each W and b: where it begins in a row, how many rows it has, their stride, and their length."""
+        start = 0
+        for layer, (n_in, n_out) in enumerate(pairwise(self.sizes)):
             stride = self.strides[layer + 1]
-            found.append((start + stride * np.arange(n_in)[:, None] + np.arange(n_out)).reshape(-1))
+            yield start, n_in, stride, n_out
             start += stride * self.strides[layer]
-            found.append(start + np.arange(n_out))
+            yield start, 1, stride, n_out
             start += stride
-        return np.concatenate(found)
+
+    def padded(self, thetas: Array) -> NDArray[np.float32]:
+        """(n, n_row) from (n, n_parameters)."""
+        rows = np.zeros((len(thetas), self.n_row), dtype=np.float32)
+        at = 0
+        for start, n, stride, n_out in self.pieces():
+            piece = rows[:, start : start + n * stride].reshape(-1, n, stride)
+            piece[:, :, :n_out] = thetas[:, at : at + n * n_out].reshape(-1, n, n_out)
+            at += n * n_out
+        return rows
+
+    def unpadded(self, rows: Array) -> NDArray[np.float32]:
+        """(n, n_parameters) from (n, n_row)."""
+        pieces = [
+            rows[:, start : start + n * stride].reshape(-1, n, stride)[:, :, :n_out].reshape(len(rows), -1)
+            for start, n, stride, n_out in self.pieces()
+        ]
+        return np.concatenate(pieces, axis=1)
 
 
 def layout_of(sizes: Sequence[int], batch_size: int, plain: bool, n_networks: int, n_processors: int) -> Layout:
@@ -341,24 +360,25 @@ def rule_of(settings: Settings) -> NDArray[np.float32]:
     return rule
 
 
-def steps_of(settings: Sequence[Settings], etas: Array, masses: Array, n_updates: int) -> NDArray[np.float32]:
-    """(k, n_batches, N_STEP): what the kernels need to know of each batch of k networks.
+def steps_of(
+    settings: Sequence[Settings], etas: Array, masses: Array, n_updates: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Work.rates (k, n_batches) and Work.steps (k or 1, n_batches, 3): what kernels need to know of each batch.
 
     etas     f8 (k, n_batches)        in   learning rates
     masses   f8 (k or 1, n_batches)   in   what the samples of each batch weigh together
     """
-    steps = np.empty((*etas.shape, N_STEP), dtype=np.float32)
-    first = settings[0]
-    rates, decays = etas, np.array([[each.decay] for each in settings])
+    first, rates = settings[0], etas
+    decays = np.array([[each.decay] for each in settings])
+    decays = decays[:1] if np.all(decays == decays[0]) else decays
     if first.decay_per_batch:
         decays = decays / masses
     if first.optimizer in (ADAM, ADAMW):
         t = n_updates + 1.0 + np.arange(etas.shape[1])
         beta_1, beta_2 = np.array([[(each.beta_1, each.beta_2)] for each in settings]).transpose(2, 0, 1)
         rates = etas * np.sqrt(1 - beta_2**t) / (1 - beta_1**t)
-    decoupled = first.optimizer == ADAMW
-    steps[..., RATE] = rates
-    steps[..., MEAN] = 1.0 / masses
-    steps[..., DECAY] = 0.0 if decoupled else decays
-    steps[..., SHRINK] = 1.0 - etas * decays if decoupled else 1.0
-    return steps
+    coupled, shrink = decays, np.ones((1, 1))
+    if first.optimizer == ADAMW:
+        coupled, shrink = np.zeros((1, 1)), 1.0 - etas * decays
+    columns = np.broadcast_arrays(1.0 / masses, coupled, shrink, np.empty((1, etas.shape[1])))[:3]
+    return rates.astype(np.float32), np.stack(columns, axis=-1).astype(np.float32)

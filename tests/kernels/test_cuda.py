@@ -157,6 +157,116 @@ def test_a_network_learns_what_the_reference_learns(name, blocks_together):
     compare(CASES[name])
 
 
+def on_device(*arrays):
+    from fastbp.kernels.cuda import cuda
+
+    return [cuda.to_device(array) for array in arrays]
+
+
+def check_stage(name, arguments, outputs, dtype):
+    """A stage on the device and of `reference` on the same arguments; `outputs` are the places of those it writes."""
+    from fastbp.kernels import cuda as stages
+
+    wanted = [value.copy() if isinstance(value, np.ndarray) else value for value in arguments]
+    getattr(reference, name)(*wanted)
+    moved = [on_device(value)[0] if isinstance(value, np.ndarray) else value for value in arguments]
+    getattr(stages, name)(*moved)
+    tolerance = 1e-5 if dtype == np.float32 else 1e-13
+    for place in outputs:
+        np.testing.assert_allclose(moved[place].copy_to_host(), wanted[place], rtol=tolerance, atol=tolerance)
+
+
+SHAPES = [(1, 1, 1), (3, 5, 17), (19, 33, 3)]
+in_both = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+in_shapes = pytest.mark.parametrize("shape", SHAPES, ids=str)
+
+
+def numbers(rng, dtype, *shapes):
+    return [rng.normal(size=shape).astype(dtype) for shape in shapes]
+
+
+def no_device():
+    """Why there is nothing to run on; None where there is a GPU."""
+    from fastbp import gpu
+
+    return "the simulator is no GPU" if SIMULATED else gpu.report().problem
+
+
+@pytest.fixture
+def device():
+    if problem := no_device():
+        pytest.skip(problem)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", CASES)
+def test_a_real_gpu_learns_what_the_reference_learns(name, device):
+    compare(CASES[name])
+    compare(CASES[name], n_networks=40)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("n_networks", "batch_size"), [(1, 32), (3, 32), (150, 32), (1, 128), (150, 128)])
+def test_the_emblem_on_a_real_gpu(n_networks, batch_size, device):
+    """784-16-16-10 on one block and on several, in batches that fit into shared memory and that do not."""
+    emblem = (784, 16, 16, 10), ("sigmoid", "sigmoid", "softmax"), "cross_entropy"
+    compare((emblem, S(SGD, batch_size), 1000, "bytes", False), n_networks)
+    compare((emblem, S(ADAM, batch_size), 1000, "bytes", False), n_networks)
+
+
+@pytest.mark.gpu
+def test_a_real_gpu_repeats_itself(device):
+    """Bit for bit: nothing depends on which thread is first."""
+    from fastbp.kernels.cuda_engine import Fleet
+
+    rng = np.random.default_rng(0)
+    network = Network((784, 16, 16, 10), ("sigmoid", "sigmoid", "softmax"), "cross_entropy")
+    train = samples(5000, 784, 10, "bytes", rng)
+    for n in (1, 200):
+        thetas = np.stack([network.initial_parameters(i) for i in range(n)])
+        results = []
+        for _ in range(3):
+            fleet = Fleet(network, thetas, train, train, [S(SGD, 32)] * n, x_scale=1 / 255)
+            fleet.shuffle(np.arange(n, dtype=np.uint64))
+            costs = np.empty((n, 157))
+            fleet.run(np.arange(n), 0, np.full((n, 157), 0.5), costs)
+            results.append((costs, fleet.parameters(), fleet.evaluate("train")))
+        for costs, theta, evaluations in results[1:]:
+            np.testing.assert_array_equal(costs, results[0][0])
+            np.testing.assert_array_equal(theta, results[0][1])
+            assert evaluations == results[0][2]
+
+
+@pytest.mark.gpu
+def test_a_real_gpu_shuffles_like_the_cpu(device):
+    from fastbp.kernels.cuda_engine import Fleet
+
+    rng = np.random.default_rng(0)
+    network = Network(*SMALL)
+    train = samples(60_000, 12, 5, "bytes", rng)
+    fleet = Fleet(network, np.zeros((40, network.n_parameters), np.float32), train, train, [S(SGD, 32)] * 40)
+    keys = rng.integers(0, 2**64, 40, dtype=np.uint64)
+    fleet.shuffle(keys)
+    for order, key in zip(fleet._orders.copy_to_host(), keys, strict=True):
+        wanted = np.empty(60_000, np.uint32)
+        shuffle(wanted, key)
+        np.testing.assert_array_equal(order, wanted)
+
+
+@pytest.mark.gpu
+@in_both
+def test_stages_on_a_real_gpu(dtype, device):
+    rng = np.random.default_rng(1)
+    x, W, b, z, a = numbers(rng, dtype, (33, 784), (784, 17), 17, (33, 17), (33, 17))
+    delta, dW, db, back = numbers(rng, dtype, (33, 17), (784, 17), 17, (33, 784))
+    for activation in (SIGMOID, SOFTMAX, TANH):
+        check_stage("forward", [x, W, b, activation, z, a], (4, 5), dtype)
+    check_stage("output_delta", [a, z, SOFTMAX, CROSS_ENTROPY, delta], (4,), dtype)
+    check_stage("hidden_delta", [delta, W, np.tanh(x), TANH, back], (4,), dtype)
+    check_stage("gradient", [x, delta, dW, db], (2, 3), dtype)
+    check_stage("update", [W, b, dW, db, 0.5, 0.1, 7], (0, 1), dtype)
+
+
 @simulated
 @pytest.mark.parametrize("name", ["sgd", "nesterov", "adam", "dropout", "clipped adam, many samples"])
 def test_several_networks_learn_side_by_side(name, blocks_together):
@@ -306,34 +416,6 @@ def test_what_a_gpu_does_not_do_is_refused(changes, message):
 # --- the stages -------------------------------------------------------------------------------------------------------
 
 
-def on_device(*arrays):
-    from fastbp.kernels.cuda import cuda
-
-    return [cuda.to_device(array) for array in arrays]
-
-
-def check_stage(name, arguments, outputs, dtype):
-    """A stage on the device and of `reference` on the same arguments; `outputs` are the places of those it writes."""
-    from fastbp.kernels import cuda as stages
-
-    wanted = [value.copy() if isinstance(value, np.ndarray) else value for value in arguments]
-    getattr(reference, name)(*wanted)
-    moved = [on_device(value)[0] if isinstance(value, np.ndarray) else value for value in arguments]
-    getattr(stages, name)(*moved)
-    tolerance = 1e-5 if dtype == np.float32 else 1e-13
-    for place in outputs:
-        np.testing.assert_allclose(moved[place].copy_to_host(), wanted[place], rtol=tolerance, atol=tolerance)
-
-
-SHAPES = [(1, 1, 1), (3, 5, 17), (19, 33, 3)]
-in_both = pytest.mark.parametrize("dtype", [np.float32, np.float64])
-in_shapes = pytest.mark.parametrize("shape", SHAPES, ids=str)
-
-
-def numbers(rng, dtype, *shapes):
-    return [rng.normal(size=shape).astype(dtype) for shape in shapes]
-
-
 @simulated
 @in_both
 @in_shapes
@@ -462,9 +544,15 @@ def test_nothing_overlaps_and_all_fits(seed):
     assert layout.parts * layout.width == layout.strides[0] >= sizes[0]
     assert layout.width == layout.n_threads // quads * layout.inputs
     assert layout.width % 4 == 0
-    places = layout.places()
-    assert len(np.unique(places)) == network.n_parameters == len(places)
-    assert places.max() < layout.n_row
+    thetas = 1 + np.arange(2 * network.n_parameters, dtype=np.float32).reshape(2, -1)
+    rows = layout.padded(thetas)
+    assert rows.shape == (2, layout.n_row)
+    assert np.count_nonzero(rows) == thetas.size  # each at a place of its own
+    np.testing.assert_array_equal(layout.unpadded(rows), thetas)
+    (W, b), *_ = network.layers_of(thetas[1])
+    first = rows[1, : layout.n_first].reshape(layout.strides[0], layout.strides[1])
+    np.testing.assert_array_equal(first[: sizes[0], : sizes[1]], W)
+    np.testing.assert_array_equal(rows[1, layout.n_first : layout.n_first + sizes[1]], b)
     used = np.zeros(layout.shared_bytes // 4, dtype=int)
     for layer in range(1, len(sizes)):
         size = layout.rows * layout.strides[layer]
@@ -507,7 +595,8 @@ def test_every_optimiser_is_one_formula():
         W, dW, m, u = rng.normal(size=(4, 3, 2))
         u = u**2
         b, db = np.zeros(2), np.zeros(2)
-        (step,) = at.steps_of([settings], np.full((1, 1), 0.3), np.full((1, 1), 8.0), 4)[0].astype(np.float64)
+        rates, steps = at.steps_of([settings], np.full((1, 1), 0.3), np.full((1, 1), 8.0), 4)
+        step = np.array([rates[0, 0], *steps[0, 0]], dtype=np.float64)
         g = dW * step[at.MEAN] + step[at.DECAY] * W
         new_m = rule[at.KEEP] * m + (rule[at.GAIN] + rule[at.GAIN_RATE] * step[at.RATE]) * g
         change = rule[at.PLAIN_RATE] * step[at.RATE] * g + (rule[at.USE] + rule[at.USE_RATE] * step[at.RATE]) * new_m
@@ -611,12 +700,11 @@ def signature_of(as_bytes):
     def array(kind, n_dimensions=1):
         return types.Array(kind, n_dimensions, "C")
 
-    f4, i4 = types.float32, types.int32
+    f4, i4, u4 = types.float32, types.int32, types.uint32
     networks = types.NamedTuple((*[array(f4, 2)] * 5, array(types.uint64), array(f4)), Networks)
-    samples = types.NamedTuple((array(types.uint32 if as_bytes else f4), array(i4), array(f4), array(f4), f4), Samples)
-    work = types.NamedTuple(
-        (array(i4), array(types.uint32, 2), array(f4, 3), array(f4, 2), array(i4, 2), array(f4), array(i4)), Work
-    )
+    samples = types.NamedTuple((array(u4 if as_bytes else f4), array(i4), array(f4), array(f4), f4), Samples)
+    batches = array(f4, 2), array(f4, 3), array(f4, 2), array(i4, 2)
+    work = types.NamedTuple((array(i4), array(u4, 2), *batches, array(f4), array(i4)), Work)
     return types.void(array(i4), networks, samples, work, types.int64, types.int64, types.int64)
 
 
