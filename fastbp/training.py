@@ -169,6 +169,7 @@ class Run:
         self._seconds = 0.0
         self._samples_done = 0
         self._epoch = 0  # the last that was planned
+        self._pace = 1  # batches of a compiled call
         self._stopped: str | None = None
         self._diverged: str | None = None  # in words
         self._ended: str | None = None
@@ -192,16 +193,16 @@ class Run:
 
     def _run_batches(self, epoch: Epoch) -> None:
         """Train on all batches, in compiled calls of about CHUNK_SECONDS."""
-        chunk, goes_on = 1, True
+        goes_on = True
         while goes_on and epoch.done < self._n_batches:
-            begin, end = epoch.done, min(epoch.done + chunk, self._n_batches)
+            begin, end = epoch.done, min(epoch.done + self._pace, self._n_batches)
             rows = epoch.order[begin * self._batch_size : end * self._batch_size]
             begun = perf_counter()
             self._engine.run(rows, epoch.etas[begin:end], epoch.costs[begin:end])
             spent = perf_counter() - begun
             goes_on = self.trained(epoch, end, spent)
             # where to cut changes no result: batches are the same, and their costs are added up at the end
-            chunk = batches_that_last(CHUNK_SECONDS, end - begin, spent)
+            self._pace = batches_that_last(CHUNK_SECONDS, end - begin, spent)
 
     def begin(self) -> None:
         """Let callbacks know. This, the next three, `close` and `result` are steps that `lockstep` takes too."""
