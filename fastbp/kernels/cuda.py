@@ -13,6 +13,7 @@ functions for memory access is the few lines that say what it means, and elsewhe
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -22,20 +23,7 @@ from numba import config, types
 from numba.core.errors import TypingError
 
 from ..errors import UsageError
-from .codes import (
-    BINARY_CROSS_ENTROPY,
-    EXPONENTIAL,
-    IDENTITY,
-    LEAKY_RELU,
-    MEAN_SQUARED_ERROR,
-    POISSON,
-    RELU,
-    SIGMOID,
-    SOFTMAX,
-    SQUARED_ERROR,
-    STEP,
-    TANH,
-)
+from . import codes
 from .scalars import activate, activate_prime
 
 if not hasattr(np, "row_stack"):
@@ -53,6 +41,7 @@ __all__ = [
     "device",
     "divided",
     "is_out_of_memory",
+    "launch",
     "pair",
     "put",
     "put_quad",
@@ -73,6 +62,17 @@ def compiled(function: Any, n_threads: int, n_blocks: int) -> Any:
     if SIMULATED:
         return cuda.jit(function)
     return cuda.jit(launch_bounds=(n_threads, n_blocks))(function)
+
+
+def launch(kernel: Any, blocks: Any, threads: Any, *arguments: Any, shared_bytes: int = 0) -> None:
+    """Start a kernel on the current device; it may still run when this returns.
+
+    Numba warns of few blocks, and a network or two are few: that is meant here.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Grid size .* will likely result in GPU under-utilization")
+        configured = kernel[blocks, threads, 0, shared_bytes]
+    configured(*arguments)
 
 
 def wrapping(function: Any) -> Any:
@@ -247,11 +247,11 @@ def forward(x: Any, W: Any, b: Any, activation: int, z: Any, a: Any) -> None:
     n_batch, n_in, n_out = *_shape(x, "x", 2), _shape(W, "W", 2)[1]
     wanted = {"x": (n_batch, n_in), "W": (n_in, n_out), "b": (n_out,), "z": (n_batch, n_out), "a": (n_batch, n_out)}
     kernels, (x, W, b, z, a) = _ready("forward", wanted, x, W, b, z, a)
-    if not STEP <= activation <= EXPONENTIAL:
+    if not codes.STEP <= activation <= codes.EXPONENTIAL:
         raise UsageError(f"forward needs an activation code from STEP (0) to EXPONENTIAL (7), got {activation}")
-    kernels["forward"][_squares(n_batch, n_out), SQUARE](x, W, b, activation, z, a)
-    if activation == SOFTMAX:
-        kernels["softmax"][-(-n_batch // LINE), LINE](z, a)
+    launch(kernels["forward"], _squares(n_batch, n_out), SQUARE, x, W, b, activation, z, a)
+    if activation == codes.SOFTMAX:
+        launch(kernels["softmax"], -(-n_batch // LINE), LINE, z, a)
 
 
 def output_delta(a: Any, y: Any, activation: int, cost: int, delta: Any) -> None:
@@ -265,11 +265,11 @@ def output_delta(a: Any, y: Any, activation: int, cost: int, delta: Any) -> None
     """
     shape = _shape(a, "a", 2)
     kernels, (a, y, delta) = _ready("output_delta", {"a": shape, "y": shape, "delta": shape}, a, y, delta)
-    if not SQUARED_ERROR <= cost <= POISSON:
+    if not codes.SQUARED_ERROR <= cost <= codes.POISSON:
         raise UsageError(f"output_delta needs a cost code from SQUARED_ERROR (0) to POISSON (4), got {cost}")
-    if cost < BINARY_CROSS_ENTROPY:
+    if cost < codes.BINARY_CROSS_ENTROPY:
         _check_derivative("output_delta", activation)
-    kernels["output_delta"][_squares(*shape), SQUARE](a, y, activation, cost, delta)
+    launch(kernels["output_delta"], _squares(*shape), SQUARE, a, y, activation, cost, delta)
 
 
 def hidden_delta(delta_next: Any, W_next: Any, a: Any, activation: int, delta: Any) -> None:
@@ -284,7 +284,7 @@ def hidden_delta(delta_next: Any, W_next: Any, a: Any, activation: int, delta: A
     wanted = {"delta_next": (n_batch, n_out), "W_next": (n_in, n_out), "a": (n_batch, n_in), "delta": (n_batch, n_in)}
     kernels, (delta_next, W_next, a, delta) = _ready("hidden_delta", wanted, delta_next, W_next, a, delta)
     _check_derivative("hidden_delta", activation)
-    kernels["hidden_delta"][_squares(n_batch, n_in), SQUARE](delta_next, W_next, a, activation, delta)
+    launch(kernels["hidden_delta"], _squares(n_batch, n_in), SQUARE, delta_next, W_next, a, activation, delta)
 
 
 def gradient(a: Any, delta: Any, dW: Any, db: Any) -> None:
@@ -298,7 +298,7 @@ def gradient(a: Any, delta: Any, dW: Any, db: Any) -> None:
     n_batch, n_in, n_out = *_shape(a, "a", 2), _shape(delta, "delta", 2)[1]
     wanted = {"a": (n_batch, n_in), "delta": (n_batch, n_out), "dW": (n_in, n_out), "db": (n_out,)}
     kernels, (a, delta, dW, db) = _ready("gradient", wanted, a, delta, dW, db)
-    kernels["gradient"][_squares(n_in, n_out), SQUARE](a, delta, dW, db)
+    launch(kernels["gradient"], _squares(n_in, n_out), SQUARE, a, delta, dW, db)
 
 
 def update(W: Any, b: Any, dW: Any, db: Any, eta: float, decay: float, n_samples: float) -> None:
@@ -316,7 +316,7 @@ def update(W: Any, b: Any, dW: Any, db: Any, eta: float, decay: float, n_samples
     kernels, (W, b, dW, db) = _ready("update", wanted, W, b, dW, db)
     real = np.dtype(W.dtype).type
     rates = real(eta), real(decay), real(n_samples)
-    kernels["update"][_squares(n_in, n_out), SQUARE](W, b, dW, db, *rates)
+    launch(kernels["update"], _squares(n_in, n_out), SQUARE, W, b, dW, db, *rates)
 
 
 def _squares(n_rows: int, n_columns: int) -> tuple[int, int]:
@@ -332,7 +332,7 @@ def _shape(array: Any, name: str, n_dimensions: int) -> tuple[int, ...]:
 
 
 def _check_derivative(stage: str, activation: int) -> None:
-    if activation not in (IDENTITY, SIGMOID, TANH, RELU, LEAKY_RELU):
+    if activation not in (codes.IDENTITY, codes.SIGMOID, codes.TANH, codes.RELU, codes.LEAKY_RELU):
         raise UsageError(f"{stage} needs an activation other than step and softmax, got code {activation}")
 
 
@@ -389,7 +389,7 @@ def _kernels(real: Any) -> dict[str, Any]:
         total = _product(x, False, W, False, i, j, W.shape[0], b[j] if inside else real(0), left, right)
         if inside:
             z[i, j] = total
-            if activation != SOFTMAX:
+            if activation != codes.SOFTMAX:
                 a[i, j] = activate(total, activation)
 
     def softmax(z, a):
@@ -409,9 +409,9 @@ def _kernels(real: Any) -> dict[str, Any]:
         j, i = cuda.grid(2)
         if i < a.shape[0] and j < a.shape[1]:
             error = a[i, j] - y[i, j]
-            if cost == MEAN_SQUARED_ERROR:
+            if cost == codes.MEAN_SQUARED_ERROR:
                 error += error
-            if cost < BINARY_CROSS_ENTROPY:
+            if cost < codes.BINARY_CROSS_ENTROPY:
                 error *= activate_prime(a[i, j], activation)
             delta[i, j] = error
 

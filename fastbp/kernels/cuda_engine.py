@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..errors import FastbpError, UsageError
 from ..streams import stream_key
 from .codes import SGD
-from .cuda import SIMULATED, cuda, is_out_of_memory
+from .cuda import SIMULATED, cuda, is_out_of_memory, launch
 from .cuda_fused import run_batches, shuffle_orders
 from .cuda_layout import (
     BATCH_SIZE,
@@ -129,7 +129,8 @@ class Fleet:
             with _device_memory(self._n):
                 self._orders = cuda.device_array((self._n, self._n_train), np.uint32)
         self._host_orders = None
-        shuffle_orders()[-(-self._n // 32), 32](self._orders, cuda.to_device(np.asarray(keys, dtype=np.uint64)))
+        on_device = cuda.to_device(np.asarray(keys, dtype=np.uint64))
+        launch(shuffle_orders(), -(-self._n // 32), 32, self._orders, on_device)
 
     def set_orders(self, orders: Array) -> None:
         """Order the samples of the networks.
@@ -230,8 +231,8 @@ class Fleet:
                     met=cuda.to_device(np.zeros(n_some * copies, dtype=np.int32)),
                 )
                 blocks = n_some * copies * layout.parts
-                launch = self._kernel[blocks, layout.n_threads, 0, layout.shared_bytes]
-                launch(plan, self._networks, self._samples[split], work, begin, n, n_updates)
+                arguments = plan, self._networks, self._samples[split], work, begin, n, n_updates
+                launch(self._kernel, blocks, layout.n_threads, *arguments, shared_bytes=layout.shared_bytes)
             yield some, work
 
     def _masses(self, members: Array, begin: int, n: int) -> NDArray[np.float64]:

@@ -70,7 +70,8 @@ SIZE, STRIDE, KIND, A, DELTA, W, B, WORD, LIMIT = (N_NUMBERS + MOST_LAYERS * row
 PLAN_SIZE = N_NUMBERS + 9 * MOST_LAYERS
 # behind the plan, for each sample of a block: its number, its row of targets, where its row of x begins
 DRAWN, LABEL, ROW = PLAN_SIZE, PLAN_SIZE + MOST_ROWS, PLAN_SIZE + 2 * MOST_ROWS
-N_INTEGERS = PLAN_SIZE + 3 * MOST_ROWS
+# The numbers of networks and samples follow them in shared memory and must begin at a multiple of 16 bytes.
+N_INTEGERS = -(-(PLAN_SIZE + 3 * MOST_ROWS) // 4) * 4
 
 # columns of Networks.rule, and the numbers of a batch: its rate in Work.rates, then Work.steps
 KEEP, GAIN, GAIN_RATE, USE, USE_RATE, PLAIN_RATE, BETA, EPSILON, CLIP, N_RULE = range(10)

@@ -645,6 +645,8 @@ class Compiler:
             text=True,
             check=True,
         ).stderr
+        if shared := re.search(r"(\d+) bytes smem", said):
+            assert int(shared[1]) % 16 == 0  # what follows it is read 16 bytes at a time
         spills = sum(int(bytes_) for bytes_ in re.findall(r"(\d+) bytes spill", said))
         return int(re.search(r"Used (\d+) registers", said)[1]), spills, target
 
