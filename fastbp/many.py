@@ -12,6 +12,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from threading import Event, Lock
 from typing import Any
 
+from numpy.typing import ArrayLike
+
 from .config import Config
 from .cores import checked_threads, usable_cores
 from .data import Dataset
@@ -32,6 +34,8 @@ def train_many(
     threads: int | None = None,
     on_result: Callable[[int, TrainingResult], None] | None = None,
     callbacks: Iterable[Callback] = (),
+    validation_data: tuple[ArrayLike, ArrayLike] | None = None,
+    sample_weight: ArrayLike | None = None,
 ) -> list[TrainingResult]:
     """Train one network for each entry of `settings`, on all cores.
 
@@ -48,6 +52,8 @@ def train_many(
         called as on_result(number, result) in this thread whenever a network is done
     callbacks : iterable of Callback
         they hear of phases, such as compiling, and nothing else
+    validation_data, sample_weight : as in `train`
+        the same for all
 
     Returns
     -------
@@ -58,6 +64,8 @@ def train_many(
     ------
     UsageError
         no settings, or one that makes no sense: before anything is trained
+    DataError
+        validation data that does not fit
     KeyboardInterrupt
         Ctrl-C: all networks stop within about 50 ms
 
@@ -84,18 +92,24 @@ def train_many(
         """Runs share their data, unless samples are held out: each seed has its own, and they must not pile up."""
         return None if config.validation else shared
 
+    def run_of(config: Config, *callbacks: Callback) -> Run:
+        return Run(
+            dataset,
+            config,
+            callbacks=(*callbacks, _Stop(stop)),
+            shared=sharing(config),
+            validation_data=validation_data,
+            sample_weight=sample_weight,
+        )
+
     # the first run compiles what must be compiled, and refuses here what does not fit the data
-    first = Run(dataset, configs[0], callbacks=(*map(_PhasesOnly, watchers), _Stop(stop)), shared=sharing(configs[0]))
+    first = run_of(configs[0], *map(_PhasesOnly, watchers))
 
     def job(number: int) -> TrainingResult:
         with opening:  # packing the data once, not once per thread
             if stop.is_set():
                 raise KeyboardInterrupt
-            run = (
-                Run(dataset, configs[number], callbacks=(_Stop(stop),), shared=sharing(configs[number]))
-                if number
-                else first
-            )
+            run = run_of(configs[number]) if number else first
         try:
             return run.train()
         except DivergedError as error:

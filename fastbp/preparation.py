@@ -31,7 +31,8 @@ class Prepared(NamedTuple):
     train: Split
     validation: Split | None
     test: Split
-    x_scale: float  # of all three
+    nothing: Split  # like the validation samples, without any: what engines share is known by its arrays
+    x_scale: float  # of all
 
 
 def prepare(
@@ -71,7 +72,9 @@ def prepare(
     splits = [_split(part, targets, data, network, config.dtype) for part in parts]
     if config.label_smoothing:
         splits[0] = splits[0]._replace(targets=smoothed(splits[0].targets, config.label_smoothing, network.cost))
-    return Prepared(inputs, targets, splits[0], splits[1] if validation else None, splits[-1], x_scale)
+    held = splits[1] if validation else None
+    nothing = (held or splits[0])._replace(x=splits[-1].x[:0], y=splits[-1].y[:0])
+    return Prepared(inputs, targets, splits[0], held, splits[-1], nothing, x_scale)
 
 
 def smoothed(codes: NDArray[Any], share: float, cost: str) -> NDArray[Any]:

@@ -314,8 +314,7 @@ class Run:
         self._engine = engine_for(prepared.train, prepared.test)
         self._judge: Engine | None = None
         if prepared.validation is not None:
-            none = prepared.validation._replace(x=prepared.test.x[:0], y=prepared.test.y[:0])
-            self._judge = engine_for(prepared.validation, none)
+            self._judge = engine_for(prepared.validation, prepared.nothing)
 
     def _plan(self) -> Plan:
         """What callbacks are told at the start."""
