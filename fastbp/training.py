@@ -22,7 +22,9 @@ from .cores import checked_threads, usable_cores
 from .data import Dataset, load_dataset
 from .defaults import dropout_for, learning_rate_for, network_for
 from .errors import DivergedError, UsageError
-from .kernels import OPTIMIZER, Engine, Evaluation, Settings, Split, announce_compiling, open_engine
+from .iterations import Iterations
+from .kernels import OPTIMIZER, SGD, Engine, Evaluation, Settings, Split, announce_compiling, open_engine
+from .lbfgs import scipy_minimize
 from .metrics import EpochRecord
 from .model import Model
 from .network import Network
@@ -82,6 +84,8 @@ def train(
     ------
     UsageError
         settings that make no sense, alone, together or with this data
+    FastbpError
+        what this machine lacks: a GPU, or SciPy for optimizer lbfgs
     DataError, DownloadError
         data that cannot be read
     DivergedError
@@ -143,8 +147,11 @@ class Run:
         network = network or network_for(config, data)
         if not network.trainable:
             raise UsageError("activation step has no gradient and cannot be trained; use sigmoid")
+        if config.optimizer == "lbfgs":
+            scipy_minimize()  # refused here where there is none
         _check_fit(network, data, init_from)
-        config = dataclasses.replace(config, learning_rate=learning_rate_for(config, network))
+        batch_size = None if config.optimizer == "lbfgs" else config.batch_size
+        config = dataclasses.replace(config, learning_rate=learning_rate_for(config, network), batch_size=batch_size)
         self._data, self._config, self._network = data, config, network
         self._callbacks = (*stopping_for(config), *callbacks)
         shared = {} if shared is None else shared
@@ -173,10 +180,13 @@ class Run:
         try:
             self._tell("on_start", self._plan())
             try:
-                for epoch in range(1, self._config.epochs + 1):
-                    if self._stopped is not None:
-                        break
-                    self._train_epoch(epoch)
+                if self._config.optimizer == "lbfgs":
+                    Iterations(self).train()
+                else:
+                    for epoch in range(1, self._config.epochs + 1):
+                        if self._stopped is not None:
+                            break
+                        self._train_epoch(epoch)
                 return self._end(self._stopped or "epochs")
             except KeyboardInterrupt:
                 raise Interrupted(self._end("interrupted")) from None
@@ -187,17 +197,21 @@ class Run:
         """One epoch and its record; none where it was cut short."""
         order, etas = self._order(epoch), self._schedule.rates(epoch)
         costs, seconds = self._run_batches(epoch, order, etas)
-        if len(costs) < self._n_batches:
-            return
+        if len(costs) == self._n_batches:
+            loss = float(np.average(costs, weights=self._batch_weights(order)))
+            self._record(epoch, loss, float(etas[0]), seconds, self._n_train)
+
+    def _record(self, epoch: int, loss: float, rate: float | None, seconds: float, n_samples: int) -> None:
+        """Measure the present weights, and tell what the epoch did: it took so many seconds for so many samples."""
         each, validation = self._config.evaluate == "each", self._validate()
         record = EpochRecord(
             epoch=epoch,
-            loss=float(np.average(costs, weights=self._batch_weights(order))),
+            loss=loss,
             train_accuracy=self._engine.evaluate("train").accuracy if each else None,
             test_accuracy=self._engine.evaluate("test").accuracy if each else None,
-            learning_rate=float(etas[0]),
+            learning_rate=rate,
             seconds=seconds,
-            samples_per_second=self._n_train / max(seconds, 1e-9),
+            samples_per_second=n_samples / max(seconds, 1e-9),
             validation_loss=validation.loss if validation else None,
             validation_accuracy=validation.accuracy if validation else None,
         )
@@ -244,9 +258,11 @@ class Run:
         """Raise DivergedError, unless a callback stops the run instead."""
         self._tell("on_diverged", epoch)
         if self._stopped is None:
+            rate = self._config.learning_rate
+            advice = f"use a learning_rate below {rate:g}" if rate else "scale the data, or use weight_decay"
             raise DivergedError(
                 f"training diverged in epoch {epoch}, before batch {batch + 1}: the cost or a weight is no longer "
-                f"finite; use a learning_rate below {self._config.learning_rate:g}",
+                f"finite; {advice}",
                 self._end("diverged"),
             )
 
@@ -282,7 +298,7 @@ class Run:
         else:
             theta = network.initial_parameters(config.seed, config.init, config.dtype)
         rule = Settings(
-            optimizer=OPTIMIZER[config.optimizer],
+            optimizer=OPTIMIZER.get(config.optimizer, SGD),  # lbfgs asks for gradients alone
             batch_size=self._batch_size,
             momentum=config.momentum,
             beta_1=config.beta_1,

@@ -85,6 +85,7 @@ DEFAULTS = {
     "beta_2": 0.999,
     "rho": 0.9,
     "epsilon": 1e-8,
+    "tol": 1e-6,
     "clip_norm": None,
     "schedule": "linear",
     "step_every": 5,
