@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import nullcontext
 from threading import Event, Lock
 from typing import Any
 
@@ -18,6 +19,7 @@ from .config import Config
 from .cores import checked_threads, usable_cores
 from .data import Dataset
 from .errors import DivergedError, UsageError
+from .lbfgs import one_blas_thread
 from .result import TrainingResult
 from .training import Run, dataset_for, merged
 from .watching import Callback
@@ -117,7 +119,11 @@ def train_many(
             assert isinstance(result, TrainingResult)
             return result
 
-    with ThreadPoolExecutor(min(threads or usable_cores(), len(configs))) as pool:
+    by_lbfgs = any(config.optimizer == "lbfgs" for config in configs)
+    with (
+        one_blas_thread() if by_lbfgs else nullcontext(),
+        ThreadPoolExecutor(min(threads or usable_cores(), len(configs))) as pool,
+    ):
         futures = {pool.submit(job, number): number for number in range(len(configs))}
         try:
             return _collect(futures, on_result)

@@ -446,9 +446,49 @@ def test_at_the_shell(data: Dataset, tmp_path: Any) -> None:
     np.testing.assert_allclose(losses, facts["loss"], atol=1e-6)  # convex: one optimum for all seeds
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_blas_has_one_thread_in_the_meantime(data: Dataset, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And as many as before afterwards: also where several networks begin and end at different times."""
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    from fastbp.kernels.cpu import FusedEngine
+
+    def counts() -> set[int]:
+        return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+    if not counts():
+        pytest.skip("this BLAS has no number of threads to set")
+    genuine, seen = FusedEngine.cost_and_gradient, set[int]()
+
+    def watched(self: FusedEngine) -> tuple[float, Array]:
+        seen.update(counts())
+        return genuine(self)
+
+    monkeypatch.setattr(FusedEngine, "cost_and_gradient", watched)
+    threadpool_limits(2, "blas")
+    try:
+        train_many([{**SMALL, "seed": seed, "epochs": 2 + seed % 3} for seed in range(8)], data, threads=threads)
+        assert (seen, counts()) == ({1}, {2})
+        with pytest.raises(Interrupted):
+            train(data, callbacks=[Interrupts()], **SMALL)
+        assert (seen, counts()) == ({1}, {2})
+    finally:
+        threadpool_limits(1, "blas")
+
+
+class Interrupts(Callback):
+    def on_epoch(self, record: Any) -> None:
+        raise KeyboardInterrupt
+
+
 def test_without_scipy_one_sentence_says_what_to_install(data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = r"needs SciPy 1.11 or newer and threadpoolctl, and {} is not installed; pip install 'fastbp\[lbfgs\]'"
+    with monkeypatch.context() as lacking:
+        lacking.setitem(sys.modules, "threadpoolctl", None)
+        with pytest.raises(FastbpError, match=words.format("threadpoolctl")):
+            train(data, **SMALL)
     monkeypatch.setitem(sys.modules, "scipy.optimize", None)
-    with pytest.raises(FastbpError, match=r"needs SciPy 1.11 or newer.*; pip install 'fastbp\[lbfgs\]'") as caught:
+    with pytest.raises(FastbpError, match=words.format("scipy")) as caught:
         train(data, **SMALL)
     assert caught.value.exit_code == 1
     with pytest.raises(FastbpError, match="SciPy"):
