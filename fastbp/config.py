@@ -34,10 +34,20 @@ HIDDEN_ACTIVATIONS = ("identity", "sigmoid", "tanh", "relu", "leaky_relu")
 COSTS = ("squared_error", "mean_squared_error", "binary_cross_entropy", "cross_entropy", "poisson")
 SQUARED_COSTS = ("squared_error", "mean_squared_error")
 VALUE_COSTS = (*SQUARED_COSTS, "poisson")  # those for which target values are read rather than classes
-OPTIMIZERS = ("sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw")
+OPTIMIZERS = ("sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw", "lbfgs")
 SCHEDULES = ("constant", "linear", "step", "inverse", "adaptive", "cosine", "one_cycle")
 CLASS_WEIGHTS = ("none", "balanced")
 MAX_UNITS = 10_000
+
+# what lbfgs has no use for -> why
+_NOT_FOR_LBFGS = {
+    "learning_rate": "whose line search finds the length of each step",
+    "schedule": "whose line search finds the length of each step",
+    "clip_norm": "whose line search finds the length of each step",
+    "dropout": "whose line search compares costs, and these would change by chance",
+    "shuffle": "which takes all samples at once, in whatever order",
+    "batch_size": "which takes all samples at once",
+}
 
 # type of a field -> what is accepted (NumPy's numbers are), how that is called, and what it becomes
 _KINDS: dict[str, tuple[type, str, Callable[[Any], Any]]] = {
@@ -83,7 +93,9 @@ class Config:
     )
     init: str = _setting("glorot", "initial weights", choices=("normal", "glorot", "he"))
 
-    optimizer: str = _setting("sgd", "update rule", choices=OPTIMIZERS)
+    optimizer: str = _setting(
+        "sgd", "update rule; an epoch of lbfgs is one of its iterations, on all samples", choices=OPTIMIZERS
+    )
     learning_rate: float | None = _setting(
         None, "step size; by default one that suits the optimizer and the activations", above=0.0
     )
@@ -101,6 +113,9 @@ class Config:
     )
     epsilon: float = _setting(
         1e-8, "keeps a division by that mean finite", above=0.0, use=("optimizer", "rmsprop", "adam", "adamw")
+    )
+    tol: float = _setting(
+        1e-6, "stop when no partial derivative of the cost is larger", low=0.0, use=("optimizer", "lbfgs")
     )
     clip_norm: float | None = _setting(None, "longest gradient, in the Euclidean norm; longer ones are cut", above=0.0)
 
@@ -179,6 +194,10 @@ class Config:
         for item in dataclasses.fields(self):
             if "use" in item.metadata and getattr(self, item.name) != item.default:
                 self._check_use(item.name, *item.metadata["use"])
+            if self.optimizer == "lbfgs" and item.name in _NOT_FOR_LBFGS:
+                self._check_lbfgs(item.name, item.default)
+        if self.optimizer == "lbfgs" and self.device == "cuda":
+            raise UsageError("optimizer lbfgs runs on the CPU, got device cuda; use another optimizer, or device cpu")
         if self.min_delta and self.patience is None and self.schedule != "adaptive":
             raise UsageError("min_delta is for patience and for schedule adaptive; give one of them, or leave it out")
 
@@ -188,6 +207,12 @@ class Config:
             raise UsageError(
                 f"{name} is for {by} {' and '.join(values)} and has no use with {by} {getattr(self, by)}; leave it out"
             )
+
+    def _check_lbfgs(self, name: str, default: Any) -> None:
+        """Raise UsageError for a setting that lbfgs has no use for; that its batch is full may be said."""
+        value = getattr(self, name)
+        if value != default and not (name == "batch_size" and value is None):
+            raise UsageError(f"{name} has no use with optimizer lbfgs, {_NOT_FOR_LBFGS[name]}; leave it out")
 
     @property
     def hidden_activations(self) -> tuple[str, ...]:

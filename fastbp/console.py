@@ -83,8 +83,10 @@ def seconds(value: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def decimals(value: float) -> str:
+def decimals(value: float | None) -> str:
     """A number with four decimals, so that columns stay aligned; small ones in powers of ten."""
+    if value is None:
+        return "-"
     return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.2e}"
 
 

@@ -83,15 +83,15 @@ def network_for(config: Config, data: Dataset) -> Network:
     return Network(sizes, (*(hidden * n_hidden if len(hidden) == 1 else hidden), output_activation), cost)
 
 
-def learning_rate_for(config: Config, network: Network) -> float:
-    """The learning rate that was asked for, or one that suits the optimizer and the activations.
+def learning_rate_for(config: Config, network: Network) -> float | None:
+    """The learning rate that was asked for, or one that suits the optimizer and the activations; None for lbfgs.
 
     Examples
     --------
     >>> learning_rate_for(Config(), Network((784, 16, 10), ("sigmoid", "softmax"), "cross_entropy"))
     1.0
     """
-    if config.learning_rate is not None:
+    if config.learning_rate is not None or config.optimizer == "lbfgs":
         return config.learning_rate
     if config.optimizer in ADAPTIVE_RATES:
         return ADAPTIVE_RATES[config.optimizer]

@@ -43,6 +43,7 @@ def train_in_fleets(
     configs: Mapping[int, Config],
     on_result: Callable[[int, TrainingResult], None],
     watchers: tuple[Callback, ...] = (),
+    samples: Mapping[str, Any] | None = None,
 ) -> None:
     """Train one network for each config, as many at a time as memory has room for.
 
@@ -55,6 +56,8 @@ def train_in_fleets(
         called as on_result(number, result) when a network has ended
     watchers : tuple of Callback
         told of phases, such as compiling
+    samples : dict, optional
+        further arguments of `Run`: validation_data, sample_weight
     """
     shared: dict[Any, Any] = {}
 
@@ -67,14 +70,18 @@ def train_in_fleets(
         begun = 0
         while begun < len(numbers):
             with announce_compiling(tell):
-                formation, runs = _open(dataset, configs, numbers[begun:], kept)
+                formation, runs = _open(dataset, configs, numbers[begun:], kept, samples or {})
             begun += len(runs)
             train_fleet(formation, runs, on_result)
             del formation  # and its memory on the device
 
 
 def _open(
-    dataset: Dataset, configs: Mapping[int, Config], numbers: Sequence[int], shared: dict[Any, Any]
+    dataset: Dataset,
+    configs: Mapping[int, Config],
+    numbers: Sequence[int],
+    shared: dict[Any, Any],
+    samples: Mapping[str, Any],
 ) -> tuple[Formation, dict[int, Run]]:
     """The runs of the first of these networks, as many as there is room for, and their fleet."""
     members: list[Member] = []
@@ -85,7 +92,7 @@ def _open(
 
     runs: dict[int, Run] = {}
     for number in numbers:
-        runs[number] = Run(dataset, configs[number], shared=shared, opener=enlist)
+        runs[number] = Run(dataset, configs[number], shared=shared, opener=enlist, **samples)
         if len(runs) == members[0].fleet_size:
             break
     return Formation(dict(zip(runs, members, strict=True))), runs

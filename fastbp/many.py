@@ -10,14 +10,18 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import nullcontext
 from threading import Event, Lock
 from typing import Any
+
+from numpy.typing import ArrayLike
 
 from .config import Config
 from .cores import checked_threads, usable_cores
 from .data import Dataset
 from .errors import DivergedError, UsageError
 from .kernels import check_for_cuda
+from .lbfgs import one_blas_thread
 from .result import TrainingResult
 from .training import Run, dataset_for, merged
 from .watching import Callback
@@ -35,6 +39,8 @@ def train_many(
     device: str | None = None,
     on_result: Callable[[int, TrainingResult], None] | None = None,
     callbacks: Iterable[Callback] = (),
+    validation_data: tuple[ArrayLike, ArrayLike] | None = None,
+    sample_weight: ArrayLike | None = None,
 ) -> list[TrainingResult]:
     """Train one network for each entry of `settings`, on all cores or on a GPU.
 
@@ -57,6 +63,8 @@ def train_many(
         called as on_result(number, result) in this thread whenever a network is done
     callbacks : iterable of Callback
         they hear of phases, such as compiling, and nothing else
+    validation_data, sample_weight : as in `train`
+        the same for all
 
     Returns
     -------
@@ -67,6 +75,8 @@ def train_many(
     ------
     UsageError
         no settings, or one that makes no sense: before anything is trained
+    DataError
+        validation data that does not fit
     FastbpError
         a GPU is asked for, and there is none, or what it needs is missing
     KeyboardInterrupt
@@ -100,12 +110,13 @@ def train_many(
         if on_result is not None:
             on_result(number, result)
 
+    given_samples = {"validation_data": validation_data, "sample_weight": sample_weight}
     if on_cores:
-        _train_on_cores(dataset, on_cores, threads, ended, watchers)
+        _train_on_cores(dataset, on_cores, threads, ended, watchers, given_samples)
     if on_gpu:
         from .lockstep import train_in_fleets
 
-        train_in_fleets(dataset, on_gpu, ended, watchers)
+        train_in_fleets(dataset, on_gpu, ended, watchers, given_samples)
     return [results[number] for number in configs]
 
 
@@ -148,14 +159,16 @@ def _train_on_cores(
     threads: int | None,
     on_result: Callable[[int, TrainingResult], None],
     watchers: tuple[Callback, ...],
+    samples: Mapping[str, Any],
 ) -> None:
-    """Train all networks, each on a thread; tell of each that has ended."""
+    """Train all networks, each on a thread; tell of each that has ended. `samples` are further arguments of `Run`."""
     stop, opening = Event(), Lock()
     shared: dict[Any, Any] = {}
 
     def open_run(config: Config, *callbacks: Callback) -> Run:
         """Runs share their data, unless samples are held out: each seed has its own, and they must not pile up."""
-        return Run(dataset, config, callbacks=(*callbacks, _Stop(stop)), shared=None if config.validation else shared)
+        kept = None if config.validation else shared
+        return Run(dataset, config, callbacks=(*callbacks, _Stop(stop)), shared=kept, **samples)
 
     # the first run compiles what must be compiled, and refuses here what does not fit the data
     begun = next(iter(configs))
@@ -173,7 +186,11 @@ def _train_on_cores(
             assert isinstance(result, TrainingResult)
             return result
 
-    with ThreadPoolExecutor(min(threads or usable_cores(), len(configs))) as pool:
+    by_lbfgs = any(config.optimizer == "lbfgs" for config in configs.values())
+    with (
+        one_blas_thread() if by_lbfgs else nullcontext(),
+        ThreadPoolExecutor(min(threads or usable_cores(), len(configs))) as pool,
+    ):
         futures = {pool.submit(job, number): number for number in configs}
         try:
             _collect(futures, on_result)

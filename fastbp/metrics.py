@@ -26,16 +26,18 @@ class EpochRecord:
     epoch : int
         the first is 1
     loss : float
-        mean training cost per sample while the weights were changing, without decay; weighted where samples are
+        mean training cost per sample while the weights were changing, without decay; weighted where samples are. With
+        lbfgs at the end of the epoch
     train_accuracy, test_accuracy, validation_accuracy : float or None
         shares from 0 to 1 after the epoch; None where they were not measured, or for target values
     validation_loss : float or None
         mean cost per validation sample after the epoch, without decay; None without such samples
-    learning_rate : float
-        of the first batch of the epoch
+    learning_rate : float or None
+        of the first batch of the epoch; None with lbfgs
     seconds : float
         spent on training alone
     samples_per_second : float
+        a sample counts as often as it was visited
 
     Examples
     --------
@@ -50,7 +52,7 @@ class EpochRecord:
     loss: float
     train_accuracy: float | None
     test_accuracy: float | None
-    learning_rate: float
+    learning_rate: float | None
     seconds: float
     samples_per_second: float
     validation_loss: float | None = None

@@ -28,7 +28,7 @@ __all__ = [
 _SETTINGS_IN = {
     "Data": ("normalize",),
     "Network": ("layers", "activation", "output_activation", "cost", "init"),
-    "Optimizer": ("optimizer", "learning_rate", "momentum", "beta_1", "beta_2", "rho", "epsilon", "clip_norm"),
+    "Optimizer": ("optimizer", "learning_rate", "momentum", "beta_1", "beta_2", "rho", "epsilon", "tol", "clip_norm"),
     "Schedule": ("schedule", "step_every", "rate_factor", "rate_patience", "inverse_power", "warm_up"),
     "Regularization": ("weight_decay", "dropout", "label_smoothing"),
     "Training": ("batch_size", "epochs", "shuffle", "seed", "class_weight"),

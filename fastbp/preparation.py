@@ -31,7 +31,8 @@ class Prepared(NamedTuple):
     train: Split
     validation: Split | None
     test: Split
-    x_scale: float  # of all three
+    nothing: Split  # like the validation samples, without any: what engines share is known by its arrays
+    x_scale: float  # of all
 
 
 def prepare(
@@ -47,7 +48,7 @@ def prepare(
     Parameters
     ----------
     init_from : Model, optional
-        brings its scalings
+        brings its scalings; that of target values where its outputs have the same activation
     validation_data, sample_weight
         as for `fastbp.samples.divide`, which says what is refused
 
@@ -59,9 +60,7 @@ def prepare(
     train, validation = divide(data, config, validation_data, sample_weight)
     test = Samples(data.x_test, data.y_test)
     inputs = init_from.inputs if init_from else fit_inputs(train.x, config.normalize)
-    targets = None
-    if data.is_regression:
-        targets = (init_from and init_from.targets) or fit_targets(train.y, network.activations[-1])
+    targets = _target_scaling(train.y, network, init_from) if data.is_regression else None
     parts = [part for part in (train, validation, test) if part is not None]
     x_scale = 1.0
     if all(part.x.dtype == np.uint8 for part in parts) and isinstance(inputs.scale, float) and inputs.shift == 0.0:
@@ -71,7 +70,9 @@ def prepare(
     splits = [_split(part, targets, data, network, config.dtype) for part in parts]
     if config.label_smoothing:
         splits[0] = splits[0]._replace(targets=smoothed(splits[0].targets, config.label_smoothing, network.cost))
-    return Prepared(inputs, targets, splits[0], splits[1] if validation else None, splits[-1], x_scale)
+    held = splits[1] if validation else None
+    nothing = (held or splits[0])._replace(x=splits[-1].x[:0], y=splits[-1].y[:0])
+    return Prepared(inputs, targets, splits[0], held, splits[-1], nothing, x_scale)
 
 
 def check_fit(network: Network, data: Dataset, init_from: Model | None) -> None:
@@ -109,6 +110,14 @@ def smoothed(codes: NDArray[Any], share: float, cost: str) -> NDArray[Any]:
         )
     n_classes = codes.shape[1] if cost == "cross_entropy" else 2
     return np.asarray((1.0 - share) * codes + share / n_classes, dtype=codes.dtype)
+
+
+def _target_scaling(y_train: NDArray[Any], network: Network, init_from: Model | None) -> Scaling:
+    """The scaling that the start weights were trained with (none is one, too), or that of the training samples."""
+    output = network.activations[-1]
+    if init_from and init_from.is_regression and init_from.network.activations[-1] == output:
+        return init_from.targets or Scaling(0.0, 1.0)
+    return fit_targets(y_train, output)
 
 
 def _split(samples: Samples, targets: Scaling | None, data: Dataset, network: Network, dtype: str) -> Split:

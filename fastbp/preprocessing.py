@@ -172,7 +172,8 @@ def fit_targets(y_train: NDArray[Any], output_activation: str) -> Scaling:
     ----------
     y_train : (n, n_outputs) float64
     output_activation : str
-        identity: mean 0 and deviation 1 per output. sigmoid, relu, leaky_relu, step: [0, 1]. tanh: [-1, 1]
+        identity: mean 0 and deviation 1 per output. sigmoid, relu, leaky_relu, step: [0, 1]. tanh: [-1, 1]. Values
+        that never change become 0, but 1/2 for sigmoid, which never is 0
 
     Raises
     ------
@@ -193,7 +194,7 @@ def fit_targets(y_train: NDArray[Any], output_activation: str) -> Scaling:
     if output_activation == "tanh":
         return _to_range(y_train, -1.0)
     if output_activation in ("sigmoid", "relu", "leaky_relu", "step"):
-        return _to_range(y_train, 0.0)
+        return _to_range(y_train, 0.0, 0.5 if output_activation == "sigmoid" else 0.0)
     if output_activation == "exponential":  # the mean of counts, which are what they are
         if np.min(y_train) < 0:
             raise UsageError(f"output_activation exponential needs target values of 0 or more, got {np.min(y_train):g}")
@@ -273,12 +274,12 @@ def _standard(x: NDArray[Any]) -> Scaling:
     return Scaling(shift, 1.0 / np.where(is_constant, 1.0, deviation))
 
 
-def _to_range(x: NDArray[Any], bottom: float) -> Scaling:
-    """Smallest value to `bottom` (0 or -1), largest to 1, per column; a column that never changes becomes 0."""
+def _to_range(x: NDArray[Any], bottom: float, constant: float = 0.0) -> Scaling:
+    """Smallest value to `bottom` (0 or -1), largest to 1, per column; what never changes becomes `constant`."""
     low, high = x.min(axis=0).astype(np.float64), x.max(axis=0).astype(np.float64)
     half = high * 0.5 - low * 0.5
     is_constant = half < SMALLEST_RANGE
     half = np.where(is_constant, 1.0, half)
     if bottom == 0.0:
-        return Scaling(low, np.where(is_constant, 1.0, 0.5 / half))
-    return Scaling(np.where(is_constant, low, low * 0.5 + high * 0.5), 1.0 / half)
+        return Scaling(np.where(is_constant, low - constant, low), np.where(is_constant, 1.0, 0.5 / half))
+    return Scaling(np.where(is_constant, low - constant, low * 0.5 + high * 0.5), 1.0 / half)

@@ -89,6 +89,7 @@ class LiveView:
         activations = dict.fromkeys(network.activations[:-1])
         batch = "all samples" if config.batch_size is None else f"batch size {config.batch_size:,}"
         changing = {"linear": " to 0", "constant": ""}.get(config.schedule, f" ({config.schedule})")
+        rate = "" if config.learning_rate is None else f"learning rate {config.learning_rate:g}{changing}, "
         for name, text in (
             ("data", f"{printable(self.data_name)}: {samples}, {100 * plan.density:.1f} % nonzero"),
             (
@@ -98,7 +99,7 @@ class LiveView:
             ),
             (
                 "training",
-                f"{plan.engine}, {config.optimizer}, learning rate {config.learning_rate:g}{changing}, {batch}",
+                f"{plan.engine}, {config.optimizer}, {rate}{batch}",
             ),
         ):
             self._line(f"{name:<9} {text}")
@@ -146,7 +147,7 @@ class LiveView:
             self._line(f"{'seed':>7} {'loss':>9} {'train':>9} {'test':>9} {'seconds':>9}", bold=True)
         cells = (decimals(result.loss), percent(result.train_accuracy), percent(result.test_accuracy))
         cells_text = " ".join(f"{cell:>9}" for cell in (*cells, decimals(result.train_seconds)))
-        ended = "" if result.stopped in ("epochs", "patience", "stop_below") else f"  {result.stopped}"
+        ended = "" if result.stopped in ("epochs", "patience", "stop_below", "converged") else f"  {result.stopped}"
         self._line(f"{result.seed:>7} {cells_text}{ended}")
 
     def _flush(self) -> None:

@@ -46,6 +46,8 @@ STOPPED = {
     "patience": "the validation cost did not fall any more (--patience)",
     "stop_below": "the cost fell below --stop-below",
     "time_limit": "the time was up (--time-limit)",
+    "converged": "no partial derivative of the cost is larger than --tol, or the cost did not change any more",
+    "line_search": "no step lowers the cost in this precision (--dtype float64 goes further)",
 }
 
 

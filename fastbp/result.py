@@ -37,7 +37,9 @@ class TrainingResult:
     train_seconds, samples_per_second : float
         without loading, compiling and evaluating
     stopped : str
-        ``epochs``, ``patience``, ``stop_below``, ``time_limit``, ``interrupted``, ``diverged``, or a callback's reason
+        ``epochs``, ``patience``, ``stop_below``, ``time_limit``, ``interrupted``, ``diverged``, or a callback's reason;
+        of lbfgs also ``converged`` (the gradient is below `tol`, or the cost does not change any more) and
+        ``line_search`` (no step lowers the cost in this precision)
     validation_loss, validation_accuracy : float or None
         of the final weights; None without validation samples
     best_epoch : int or None

@@ -95,7 +95,7 @@ class Schedule:
     Parameters
     ----------
     config : Config
-        its `learning_rate` is set
+        its `learning_rate` is set; with lbfgs, which asks for no rates, it is None
     n_batches, n_samples : int
         of one epoch
 
@@ -107,9 +107,8 @@ class Schedule:
     """
 
     def __init__(self, config: Config, n_batches: int, n_samples: int) -> None:
-        assert config.learning_rate is not None
         self._config, self._n_batches, self._n_samples = config, n_batches, n_samples
-        self._eta = config.learning_rate  # of adaptive, which lowers it
+        self._eta = config.learning_rate or math.nan  # of adaptive, which lowers it
         self._held: float | None = None
         self._lowest, self._waited = math.inf, 0
 
@@ -153,8 +152,10 @@ class Schedule:
         Raises
         ------
         UsageError
-            a rate that is no finite number above 0
+            a rate that is no finite number above 0, or lbfgs
         """
+        if self._config.optimizer == "lbfgs":
+            raise UsageError("lbfgs has no learning rate to set: its line search finds the length of each step")
         if not (isinstance(rate, int | float | np.floating) and math.isfinite(rate) and rate > 0):
             raise UsageError(f"the learning rate must be a finite number greater than 0, got {rate!r}")
         self._held = float(rate)

@@ -42,7 +42,9 @@ def best_of(results: list[TrainingResult]) -> TrainingResult:
     """
     whole = [result for result in results if result.stopped != "diverged"]
     if not whole:
-        raise DivergedError(f"all {len(results)} networks diverged; use a lower --learning-rate", results[0])
+        steps = results[0].model.config.get("learning_rate")  # lbfgs has none
+        advice = "use a lower --learning-rate" if steps else "scale the data, or use --weight-decay"
+        raise DivergedError(f"all {len(results)} networks diverged; {advice}", results[0])
     return min(whole, key=lambda result: result.loss if result.validation_loss is None else result.validation_loss)
 
 

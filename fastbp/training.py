@@ -23,7 +23,9 @@ from .data import Dataset, load_dataset
 from .defaults import dropout_for, learning_rate_for, network_for
 from .epochs import Epoch, batch_masses, batches_that_last
 from .errors import DivergedError, UsageError
-from .kernels import OPTIMIZER, Engine, Evaluation, Settings, Split, announce_compiling, open_engine
+from .iterations import Iterations
+from .kernels import OPTIMIZER, SGD, Engine, Evaluation, Settings, Split, announce_compiling, open_engine
+from .lbfgs import scipy_minimize
 from .metrics import EpochRecord
 from .model import Model
 from .network import Network
@@ -83,6 +85,8 @@ def train(
     ------
     UsageError
         settings that make no sense, alone, together or with this data
+    FastbpError
+        what this machine lacks: a GPU, or SciPy for optimizer lbfgs
     DataError, DownloadError
         data that cannot be read
     DivergedError
@@ -146,8 +150,11 @@ class Run:
         network = network or network_for(config, data)
         if not network.trainable:
             raise UsageError("activation step has no gradient and cannot be trained; use sigmoid")
+        if config.optimizer == "lbfgs":
+            scipy_minimize()  # refused here where there is none
         check_fit(network, data, init_from)
-        config = dataclasses.replace(config, learning_rate=learning_rate_for(config, network))
+        batch_size = None if config.optimizer == "lbfgs" else config.batch_size
+        config = dataclasses.replace(config, learning_rate=learning_rate_for(config, network), batch_size=batch_size)
         self._data, self._config, self._network = data, config, network
         self._callbacks = (*stopping_for(config), *callbacks)
         shared = {} if shared is None else shared
@@ -179,9 +186,12 @@ class Run:
         try:
             self.begin()
             try:
-                while (epoch := self.next_epoch()) is not None:
-                    self._run_batches(epoch)
-                    self.record(epoch)
+                if self._config.optimizer == "lbfgs":
+                    Iterations(self).train()
+                else:
+                    while (epoch := self.next_epoch()) is not None:
+                        self._run_batches(epoch)
+                        self.record(epoch)
                 result = self._end()
             except KeyboardInterrupt:
                 raise Interrupted(self._end("interrupted")) from None
@@ -244,15 +254,20 @@ class Run:
         if epoch.done < self._n_batches:
             return
         masses = batch_masses(epoch, self._batch_size, self._prepared.train.weights)
+        loss = float((epoch.costs * masses).sum() / masses.sum())
+        self._record(epoch.number, loss, float(epoch.etas[0]), epoch.seconds, self._n_train)
+
+    def _record(self, epoch: int, loss: float, rate: float | None, seconds: float, n_samples: int) -> None:
+        """Measure the present weights, and tell what the epoch did: it took so many seconds for so many samples."""
         each, validation = self._config.evaluate == "each", self._validate()
         record = EpochRecord(
-            epoch=epoch.number,
-            loss=float((epoch.costs * masses).sum() / masses.sum()),
+            epoch=epoch,
+            loss=loss,
             train_accuracy=self._engine.evaluate("train").accuracy if each else None,
             test_accuracy=self._engine.evaluate("test").accuracy if each else None,
-            learning_rate=float(epoch.etas[0]),
-            seconds=epoch.seconds,
-            samples_per_second=self._n_train / max(epoch.seconds, 1e-9),
+            learning_rate=rate,
+            seconds=seconds,
+            samples_per_second=n_samples / max(seconds, 1e-9),
             validation_loss=validation.loss if validation else None,
             validation_accuracy=validation.accuracy if validation else None,
         )
@@ -273,10 +288,12 @@ class Run:
         """The run ends here, and `train` raises DivergedError, unless a callback stops the run instead."""
         self._tell("on_diverged", epoch)
         if self._stopped is None:
+            rate = self._config.learning_rate
+            advice = f"use a learning_rate below {rate:g}" if rate else "scale the data, or use weight_decay"
             self._stopped = "diverged"
             self._diverged = (
                 f"training diverged in epoch {epoch}, before batch {batch + 1}: the cost or a weight is no longer "
-                f"finite; use a learning_rate below {self._config.learning_rate:g}"
+                f"finite; {advice}"
             )
 
     def _validate(self) -> Evaluation | None:
@@ -294,7 +311,7 @@ class Run:
         else:
             theta = network.initial_parameters(config.seed, config.init, config.dtype)
         rule = Settings(
-            optimizer=OPTIMIZER[config.optimizer],
+            optimizer=OPTIMIZER.get(config.optimizer, SGD),  # lbfgs asks for gradients alone
             batch_size=self._batch_size,
             momentum=config.momentum,
             beta_1=config.beta_1,
@@ -326,8 +343,7 @@ class Run:
         self._engine = engine_for(prepared.train, prepared.test, opener, config.device)
         self._judge: Engine | None = None
         if prepared.validation is not None:
-            none = prepared.validation._replace(x=prepared.test.x[:0], y=prepared.test.y[:0])
-            self._judge = engine_for(prepared.validation, none, open_engine, "cpu")
+            self._judge = engine_for(prepared.validation, prepared.nothing, open_engine, "cpu")
 
     def _plan(self) -> Plan:
         """What callbacks are told at the start."""

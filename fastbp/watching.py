@@ -25,13 +25,17 @@ class RunControl(Protocol):
         """A copy of the present weights and biases, (n_parameters,)."""
 
     def set_parameters(self, theta: NDArray[Any]) -> None:
-        """Overwrite them; the state of the optimizer stays."""
+        """Overwrite them; the state of the optimizer stays, except that lbfgs begins anew.
+
+        UsageError within an iteration of lbfgs, whose line search goes on from the weights it has.
+        """
 
     def model(self) -> Model:
         """The present network, ready to predict and to be saved."""
 
     def set_learning_rate(self, rate: float) -> None:
-        """The learning rate from the next epoch on, in place of the schedule's; UsageError unless above 0."""
+        """The learning rate from the next epoch on, in place of the schedule's; UsageError unless above 0, or with
+        lbfgs."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,11 @@ class Callback:
         """Training begins."""
 
     def on_batches(self, epoch: int, done: int, total: int, loss: float) -> None:
-        """`done` of `total` batches of an epoch are trained, about every 50 ms; `loss` is their mean cost."""
+        """`done` of `total` batches of an epoch are trained, about every 50 ms; `loss` is their mean cost.
+
+        An epoch of lbfgs is one batch: `done` is 0 after each evaluation of the cost, where the weights are those of
+        the last epoch, and 1 at its end.
+        """
 
     def on_epoch(self, record: EpochRecord) -> None:
         """An epoch is over."""

@@ -109,7 +109,8 @@ def fake(monkeypatch):
             self.seen = {"data": data, "config": config, "init_from": init_from, "threads": threads}
             model = image_model()
             for callback in callbacks:
-                config_used = dataclasses.replace(config, learning_rate=1.0)
+                rate = None if config.optimizer == "lbfgs" else 1.0
+                config_used = dataclasses.replace(config, learning_rate=rate)
                 callback.on_start(
                     Plan(config_used, model.network, "fused sparse float32", 40, 20, 13_002, 0.5, 0, None)
                 )
@@ -236,6 +237,8 @@ def test_options_become_settings(run, fake, options, setting, value):
         (["--optimizer", "rmsprop", "--rho", "0.5"], {"optimizer": "rmsprop", "rho": 0.5}),
         (["--schedule", "step", "--step-every", "3"], {"schedule": "step", "step_every": 3}),
         (["--schedule", "one_cycle", "--warm-up", "0.1"], {"schedule": "one_cycle", "warm_up": 0.1}),
+        (["--optimizer", "lbfgs", "--tol", "0"], {"optimizer": "lbfgs", "tol": 0.0}),
+        (["--optimizer", "lbfgs", "--batch-size", "full"], {"optimizer": "lbfgs", "batch_size": None}),
         (["--patience", "3", "--min-delta", "0.01"], {"patience": 3, "min_delta": 0.01}),
     ],
 )
@@ -282,6 +285,7 @@ WRONG = {
     "--beta-1": ["1"],
     "--beta-2": ["-1"],
     "--epsilon": ["0"],
+    "--tol": ["-1", "nan", "small"],
     "--weight-decay": ["-1", "nan"],
     "--schedule": ["sine"],
     "--rho": ["1", "-0.1"],
@@ -335,6 +339,11 @@ def test_wrong_values_are_usage_errors_that_name_the_option(run, fake, option, v
         (["--cost", "squared_error", "--output-activation", "softmax"], "--output-activation softmax"),
         (["--nonsense"], "--nonsense"),
         (["--momentum", "0.5"], "momentum is for optimizer momentum and nesterov and has no use with optimizer sgd"),
+        (
+            ["--optimizer", "lbfgs", "--learning-rate", "0.1"],
+            "--learning-rate has no use with optimizer lbfgs, whose line search finds the length of each step",
+        ),
+        (["--optimizer", "lbfgs", "--batch-size", "64"], "--batch-size has no use with optimizer lbfgs"),
         (["--step-every", "2", "--schedule", "cosine"], "--step-every is for schedule step"),
         (["--min-delta", "0.1"], "--min-delta is for patience and for schedule adaptive"),
         (["--log", "log.txt"], "the name of a log must end in .csv or .jsonl, got log.txt"),

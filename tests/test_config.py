@@ -25,6 +25,7 @@ def test_the_defaults():
         "beta_2": 0.999,
         "rho": 0.9,
         "epsilon": 1e-8,
+        "tol": 1e-6,
         "clip_norm": None,
         "schedule": "linear",
         "step_every": 5,
@@ -79,6 +80,7 @@ def test_the_defaults():
         ("momentum", None, "momentum must not be None"),
         ("beta_1", 1.0, "beta_1 must be less than 1, got 1.0"),
         ("beta_2", 1, "beta_2 must be less than 1, got 1.0"),
+        ("tol", -1e-9, "tol must be at least 0, got -1e-09"),
         ("epsilon", 0.0, "epsilon must be greater than 0, got 0.0"),
         ("weight_decay", -1e-9, "weight_decay must be at least 0, got -1e-09"),
         ("stop_below", float("nan"), "stop_below must be a finite number, got nan"),
@@ -88,7 +90,11 @@ def test_the_defaults():
         ("layers", None, "layers must not be None"),
         ("activation", ["sigmoid"], "activation must be a text, got ['sigmoid']"),
         ("init", "zeros", "init must be one of normal, glorot, he, got 'zeros'"),
-        ("optimizer", "sdg", "optimizer must be one of sgd, momentum, nesterov, rmsprop, adam, adamw, got 'sdg'"),
+        (
+            "optimizer",
+            "sdg",
+            "optimizer must be one of sgd, momentum, nesterov, rmsprop, adam, adamw, lbfgs, got 'sdg'",
+        ),
         ("optimizer", None, "optimizer must not be None"),
         (
             "schedule",
@@ -186,6 +192,7 @@ def test_limits_themselves_are_accepted(name, value):
         ("beta_2", 0.0, ("adam", "adamw"), "optimizer"),
         ("rho", 0.0, ("rmsprop",), "optimizer"),
         ("epsilon", 1e-4, ("rmsprop", "adam", "adamw"), "optimizer"),
+        ("tol", 0.0, ("lbfgs",), "optimizer"),
         ("step_every", 1, ("step",), "schedule"),
         ("rate_factor", 0.5, ("step", "adaptive"), "schedule"),
         ("rate_patience", 1, ("adaptive",), "schedule"),
@@ -205,6 +212,29 @@ def test_a_setting_without_a_use_is_refused(name, value, fitting, by):
             words = f"{name} is for {by} {' and '.join(fitting)} and has no use with {by} {choice}; leave it out"
             assert str(caught.value) == words
         assert getattr(Config(**{name: item[name].default, by: choice}), name) == item[name].default
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        ("learning_rate", 0.1, "whose line search finds the length of each step"),
+        ("schedule", "constant", "whose line search finds the length of each step"),
+        ("clip_norm", 1.0, "whose line search finds the length of each step"),
+        ("dropout", 0.1, "whose line search compares costs, and these would change by chance"),
+        ("shuffle", False, "which takes all samples at once, in whatever order"),
+        ("batch_size", 64, "which takes all samples at once"),
+    ],
+)
+def test_what_lbfgs_has_no_use_for(name, value, why):
+    with pytest.raises(UsageError) as caught:
+        Config(optimizer="lbfgs", **{name: value})
+    assert str(caught.value) == f"{name} has no use with optimizer lbfgs, {why}; leave it out"
+    for optimizer in ("sgd", "adam"):
+        assert getattr(Config(optimizer=optimizer, **{name: value}), name) == value
+
+
+def test_the_batch_of_lbfgs_may_be_called_full():
+    assert Config(optimizer="lbfgs", batch_size=None).batch_size is None
 
 
 def test_min_delta_needs_somebody_who_waits():

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from fastbp import Config, Dataset, UsageError, train, train_many
+from fastbp import Config, Dataset, FastbpError, UsageError, train, train_many
 from fastbp.cli import cli
 from fastbp.many import parse_seeds
+from fastbp.samples import hold_out
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +64,86 @@ def test_configs_and_one_that_diverges(data: Dataset) -> None:
 def test_refusals(data: Dataset, settings: Any, threads: int | None, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         train_many(settings, data, threads=threads)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_weights_and_validation_samples_of_ones_own(data: Dataset, threads: int) -> None:
+    """One array for all: bit for bit what `train` makes of it, whatever the settings around it."""
+    weights = np.random.default_rng(1).random(150) * (np.arange(150) % 5 > 0)
+    held = (data.x_test[:30], data.y_test[:30])
+    settings: list[dict[str, Any]] = [
+        {"seed": 1, "layers": "8", "epochs": 5},
+        {"seed": 2, "layers": "8", "epochs": 40, "patience": 2, "learning_rate": 3.0},
+        {"seed": 2, "layers": "4", "epochs": 3, "class_weight": "balanced", "evaluate": "each"},
+        {"seed": 1, "layers": "4", "epochs": 3, "dtype": "float64", "batch_size": 7, "label_smoothing": 0.1},
+        {"seed": 4, "layers": "8", "epochs": 2, "engine": "reference"},
+    ]
+    given: dict[str, Any] = {"sample_weight": weights, "validation_data": held}
+    results = train_many(settings, data, threads=threads, **given)
+    for entry, result in zip(settings, results, strict=True):
+        alone = train(data, **{"evaluate": "end", **entry}, **given)
+        np.testing.assert_array_equal(result.model.parameters, alone.model.parameters)
+        for name in ("stopped", "epochs", "loss", "validation_loss", "validation_accuracy", "test_accuracy"):
+            assert getattr(result, name) == getattr(alone, name)
+        assert [each.validation_loss for each in result.history] == [each.validation_loss for each in alone.history]
+    loss, accuracy = results[0].model.evaluate(*held)
+    assert results[0].validation_loss == pytest.approx(loss, rel=1e-5)
+    assert results[0].validation_accuracy == accuracy
+    plain = train_many(settings[:1], data)[0]
+    assert not np.array_equal(plain.model.parameters, results[0].model.parameters)
+    assert plain.validation_loss is None
+
+
+def test_weights_belong_to_held_out_samples_too(data: Dataset) -> None:
+    weights = np.linspace(0.1, 3, 150)
+    settings = [{"seed": seed, "layers": "4", "epochs": 2, "validation": 0.2} for seed in range(3)]
+    for entry, result in zip(settings, train_many(settings, data, sample_weight=weights), strict=True):
+        alone = train(data, evaluate="end", sample_weight=weights, **entry)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(result.model.parameters, alone.model.parameters)
+        assert result.validation_loss == alone.validation_loss
+        kept, held = hold_out(data.y_train, 0.2, entry["seed"])  # type: ignore[arg-type]
+        own = result.model.outputs(data.x_train[held])[np.arange(30), data.y_train[held]]
+        w = weights[held]
+        assert result.validation_loss == pytest.approx(-(w * np.log(own)).sum() / w.sum(), rel=1e-5)
+        assert len(kept) == 120
+
+
+def test_weights_and_validation_samples_that_do_not_fit(data: Dataset) -> None:
+    """The sentences of `train`, before anything is trained."""
+    heard: list[int] = []
+    for given, message in (
+        ({"sample_weight": np.ones(149)}, r"sample_weight must be one number per training sample, shape \(150,\)"),
+        ({"sample_weight": np.full(150, -1.0)}, "sample_weight must be from 0 to 1e"),
+        ({"sample_weight": np.zeros(150)}, "sample_weight is 0 for all samples"),
+        ({"validation_data": data.x_test}, "validation_data must be a pair of arrays"),
+        ({"validation_data": (data.x_test[:, :9], data.y_test)}, "validation_data has 9 features"),
+    ):
+        for call in (
+            lambda given=given: train(data, epochs=1, **given),
+            lambda given=given: train_many([{"epochs": 1}] * 2, data, on_result=lambda n, _: heard.append(n), **given),
+        ):
+            with pytest.raises(FastbpError, match=message):
+                call()
+    with pytest.raises(UsageError, match="validation holds training samples out, and validation_data brings others"):
+        train_many([{"epochs": 1, "validation": 0.1}], data, validation_data=(data.x_test, data.y_test))
+    assert heard == []
+
+
+def test_validation_samples_are_packed_once(data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many networks look at them."""
+    from fastbp.kernels import packing
+
+    sizes: list[int] = []
+    genuine = packing._pack
+
+    def pack(split: Any, *rest: Any) -> Any:
+        sizes.append(len(split.y))
+        return genuine(split, *rest)
+
+    monkeypatch.setattr(packing, "_pack", pack)
+    settings = [{"seed": seed, "layers": "8", "epochs": 1} for seed in range(6)]
+    train_many(settings, data, threads=2, validation_data=(data.x_test[:30], data.y_test[:30]))
+    assert sorted(sizes) == [0, 30, 50, 150]
 
 
 def test_an_interrupt_stops_all(data: Dataset) -> None:

@@ -66,7 +66,8 @@ SIGNATURES = {
     "offline=False, progress=None)",
     "train": "(data='digits', *, config=None, network=None, init_from=None, callbacks=(), threads=1, "
     "validation_data=None, sample_weight=None, **settings)",
-    "train_many": "(settings, data='digits', *, threads=None, device=None, on_result=None, callbacks=())",
+    "train_many": "(settings, data='digits', *, threads=None, device=None, on_result=None, callbacks=(), "
+    "validation_data=None, sample_weight=None)",
     **STAGES,
     **{f"diagnostics.{name}": signature for name, signature in DIAGNOSTICS.items()},
 }
@@ -84,6 +85,7 @@ DEFAULTS = {
     "beta_2": 0.999,
     "rho": 0.9,
     "epsilon": 1e-8,
+    "tol": 1e-6,
     "clip_norm": None,
     "schedule": "linear",
     "step_every": 5,

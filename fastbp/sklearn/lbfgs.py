@@ -1,7 +1,6 @@
-"""Limited-memory BFGS by SciPy, on cost and gradient of the whole training set from an engine.
+"""The solver lbfgs: `fastbp.lbfgs` as scikit-learn's MLP uses it.
 
-Liu, Nocedal 1989. SciPy sees the parameters in scikit-learn's order, all weights and then all biases, so that its sums
-round alike.
+SciPy sees the parameters in scikit-learn's order, all weights and then all biases, so that its sums round alike.
 """
 
 from __future__ import annotations
@@ -12,9 +11,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 from sklearn.exceptions import ConvergenceWarning
 
+from ..lbfgs import minimise
 from .callbacks import Tasks
 from .engines import Shape, engine_for
 from .problem import Problem
@@ -31,57 +30,42 @@ def fit_lbfgs(est: Any, problem: Problem, theta: Array, tasks: Tasks) -> Array:
     if not total > 0:
         raise ValueError(f"the sample weights must have a sum above 0, got {total}")
     engine = engine_for(shape, theta, problem.X, problem.targets, problem.weights, est._settings(n), est.threads)
-    places = _weights_first(shape, theta.size)
     n_outputs = shape.sizes[-1] if shape.names[-1] == "identity" else 1
-    present = theta.copy()
-    costs: list[float] = []  # of each evaluation
     n_iterations = count(1)
 
-    def cost_and_gradient(packed: Array) -> tuple[float, Array]:
-        present[places] = packed
-        engine.set_parameters(present)
-        cost, slope = engine.cost_and_gradient()
-        if n_outputs > 1:  # scikit-learn reports the mean of several outputs and descends their sum
-            penalty = est.alpha / 2 / total * shape.weights_squared(present)
-            cost = (cost - penalty) / n_outputs + penalty
-        costs.append(cost)
-        return float(cost), slope[places].astype(np.float64)
+    def reported(here: Array, cost: float) -> float:
+        """scikit-learn reports the mean of several outputs and descends their sum."""
+        if n_outputs == 1:
+            return cost
+        penalty = est.alpha / 2 / total * shape.weights_squared(here)
+        return float((cost - penalty) / n_outputs + penalty)
 
-    def attributes_at(packed: Array) -> Any:
-        here = present.copy()
-        here[places] = packed
+    def attributes_at(here: Array) -> Any:
         return lambda: dict(zip(("coefs_", "intercepts_"), shape.arrays_of(here), strict=True))
 
-    def after_iteration(packed: Array) -> None:
+    def after_iteration(here: Array, cost: float) -> None:
         if est.verbose:
-            print(f"Iteration {next(n_iterations)}, loss = {costs[-1]:.8f}")
+            print(f"Iteration {next(n_iterations)}, loss = {cost:.8f}")
         if tasks.watched:
-            if tasks.end(attributes_at(packed)):
+            if tasks.end(attributes_at(here)):
                 raise StopIteration
-            tasks.begin("lbfgs-iter", attributes_at(packed))
+            tasks.begin("lbfgs-iter", attributes_at(here))
 
-    start = theta[places].astype(np.float64)
-    tasks.begin("lbfgs-iter", attributes_at(start))
-    found = minimize(
-        cost_and_gradient,
-        start,
-        method="L-BFGS-B",
-        jac=True,
-        options={"maxfun": est.max_fun, "maxiter": est.max_iter, "gtol": est.tol},
-        callback=after_iteration,
-    )
+    tasks.begin("lbfgs-iter", attributes_at(theta))
+    limits = {"maxfun": est.max_fun, "maxiter": est.max_iter, "gtol": est.tol}
+    order = _weights_first(shape, theta.size)
+    found = minimise(engine, theta, reported, after_iteration, options=limits, order=order)
     tasks.abandon()
-    est.n_iter_ = min(int(found.nit), est.max_iter)
-    est.loss_ = float(found.fun)
-    if found.status in (1, 2):
+    est.n_iter_ = min(found.n_iterations, est.max_iter)
+    est.loss_ = found.cost
+    if found.reason in ("limit", "line_search"):
         warnings.warn(
-            f"lbfgs failed to converge after {found.nit} iteration(s) (status={found.status}): {found.message}; "
+            f"lbfgs failed to converge after {found.n_iterations} iteration(s): {found.message}; "
             "increase max_iter or max_fun, or scale the data.",
             ConvergenceWarning,
             stacklevel=4,
         )
-    present[places] = found.x
-    return present
+    return found.theta
 
 
 def _weights_first(shape: Shape, n: int) -> Array:

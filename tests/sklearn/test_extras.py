@@ -11,6 +11,7 @@ pytest.importorskip("sklearn", minversion="1.7")
 
 from sklearn import neural_network as theirs
 from sklearn.datasets import make_multilabel_classification
+from sklearn.model_selection import train_test_split
 
 from fastbp.sklearn import MLPClassifier, MLPRegressor
 
@@ -255,3 +256,66 @@ def test_early_stopping_with_partial_fit(digits):
     assert 3 < len(model.validation_scores_) < 200
     assert model.score(x[300:500], y[300:500]) == model.best_validation_score_ == max(model.validation_scores_)
     assert not copy.deepcopy(model).partial_fit(x[:9], y[:9], X_val=x[300:500], y_val=y[300:500]).stopped_
+
+
+def test_validation_loss_of_the_part_that_is_set_aside(few):
+    """scikit-learn's split, drawn after the start weights; the loss is taken from the formula."""
+    x, y = few
+    settings = {"hidden_layer_sizes": (12,), "random_state": 0, "early_stopping": True, "validation_fraction": 0.2}
+    model = MLPClassifier(**settings, max_iter=25, learning_rate_init=0.01).fit(x, y)
+    draws = np.random.RandomState(0)
+    for n_in, n_out in ((64, 12), (12, 10)):
+        draws.uniform(size=(n_in, n_out)), draws.uniform(size=n_out)
+    _, held = train_test_split(np.arange(300), random_state=draws, test_size=0.2)  # it stratifies two classes alone
+    best = int(np.argmax(model.validation_scores_))
+    p = model.predict_proba(x[held])[np.arange(60), y[held]]
+    assert model.validation_loss_curve_[best] == pytest.approx(-np.log(p).mean())
+    assert model.validation_scores_[best] == model.score(x[held], y[held])
+    assert len(model.validation_loss_curve_) == model.n_iter_
+
+
+def test_early_stopping_with_partial_fit_of_values(few):
+    x, y = few[0], few[1].astype(float)
+    settings = {"hidden_layer_sizes": (12,), "random_state": 0, "early_stopping": True, "learning_rate_init": 0.01}
+    model = MLPRegressor(**settings, n_iter_no_change=3)
+    for _ in range(300):
+        model.partial_fit(x[:200], y[:200], X_val=x[200:], y_val=y[200:])
+        if model.stopped_:
+            break
+    assert model.stopped_
+    at = int(np.argmax(model.validation_scores_))
+    assert model.score(x[200:], y[200:]) == model.best_validation_score_ == model.validation_scores_[at]
+    error = ((model.predict(x[200:]) - y[200:]) ** 2 / 2).mean()
+    assert model.validation_loss_curve_[at] == pytest.approx(error)
+    with pytest.raises(ValueError, match="give it X_val and y_val"):
+        model.partial_fit(x, y)
+
+
+@pytest.mark.parametrize("kind", ["U5", object])
+def test_labels_of_text_with_early_stopping(kind, few):
+    """They are numbered in the order of the alphabet: the same network as from those numbers, and as scikit-learn's."""
+    x, y = few
+    names = np.array(["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"], dtype=kind)[y]
+    numbers = np.searchsorted(np.unique(names), names)
+    settings = {"hidden_layer_sizes": (12,), "random_state": 0, "early_stopping": True, "learning_rate_init": 0.01}
+    a, b = (MLPClassifier(**settings, max_iter=20).fit(x, labels) for labels in (names, numbers))
+    assert distance(a, b) == 0
+    assert a.validation_scores_ == b.validation_scores_
+    c = theirs.MLPClassifier(**settings, max_iter=20).fit(x, names)
+    assert distance(a, c) < 1e-9
+    assert (a.predict(x) == c.predict(x)).all()
+    assert a.predict(x).dtype == c.predict(x).dtype
+    own = [
+        MLPClassifier(**settings, max_iter=20).fit(x[:200], labels[:200], X_val=x[200:], y_val=labels[200:])
+        for labels in (names, numbers)
+    ]
+    assert distance(*own) == 0
+    assert own[0].best_validation_score_ == own[0].score(x[200:], names[200:]) > 0.5
+    steps = [MLPClassifier(**settings) for _ in range(2)]
+    for model, labels in zip(steps, (names, numbers), strict=True):
+        for _ in range(3):
+            model.partial_fit(x[:200], labels[:200], classes=np.unique(labels), X_val=x[200:], y_val=labels[200:])
+    assert distance(*steps) == 0
+    assert steps[0].validation_scores_ == steps[1].validation_scores_
+    with pytest.raises(ValueError, match="classes not in"):
+        steps[0].partial_fit(x, names, X_val=x[:2], y_val=np.array(["ten", "one"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import pickle
 import subprocess
@@ -88,6 +89,35 @@ def test_pickle(few):
     assert same(joblib.load(file), model)
     # the optimiser goes on where it was
     assert same(twin.partial_fit(*few), model.partial_fit(*few))
+
+
+@pytest.mark.parametrize(("mode", "compress"), [(None, 0), (None, 3), ("r", 0)])
+def test_joblib_files(mode, compress, few, tmp_path):
+    """Also mapped into memory, where weights are read-only: it predicts, and learns on."""
+    model = MLPClassifier(**SMALL, activation=["tanh"], warm_start=True).fit(*few)
+    joblib.dump(model, tmp_path / "model.joblib", compress=compress)
+    for go_on in ("partial_fit", "fit"):
+        twin = joblib.load(tmp_path / "model.joblib", mmap_mode=mode)
+        assert isinstance(twin.coefs_[0], np.memmap) == (mode is not None)
+        assert (twin.predict_proba(few[0]) == model.predict_proba(few[0])).all()
+        assert same(getattr(twin, go_on)(*few), getattr(copy.deepcopy(model), go_on)(*few))
+
+
+def test_halving_search_in_two_processes(few):
+    """Settings that scikit-learn's MLP does not have are searched like the others."""
+    space = {"activation": [["tanh"], ["leaky_relu"], "relu"], "dropout": [0.0, 0.2], "solver": ["adamw", "rmsprop"]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        searches = [
+            HalvingRandomSearchCV(
+                MLPClassifier(**SMALL, learning_rate_init=0.01), space, n_candidates=6, resource="max_iter",
+                min_resources=2, max_resources=18, random_state=0, n_jobs=n_jobs,
+            ).fit(*few)
+            for n_jobs in (1, 2)
+        ]  # fmt: skip
+    assert searches[0].best_params_ == searches[1].best_params_
+    assert searches[0].best_score_ == searches[1].best_score_ > 0.5
+    assert searches[0].n_iterations_ == 2
 
 
 def test_the_package_does_not_import_sklearn():
