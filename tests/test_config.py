@@ -325,3 +325,8 @@ def test_settings_are_read_without_numpy_or_numba():
     code = "import sys, fastbp.config; print(sorted({'numpy', 'numba', 'click', 'rich'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_lbfgs_runs_on_the_cpu():
+    with pytest.raises(UsageError, match="optimizer lbfgs runs on the CPU, got device cuda"):
+        Config(optimizer="lbfgs", device="cuda")

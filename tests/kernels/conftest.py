@@ -1,7 +1,7 @@
 """All blocks of a launch side by side in Numba's CUDA simulator, one thread at a time, in an order that can be turned.
 
 The simulator runs one block after the other, so blocks that wait for each other would wait for ever, and it polls its
-threads, which takes most of the time. Here a scheduler runs a thread until its next barrier, then the next thread. A
+threads, which takes most of the time. Here a scheduler runs a thread until its next barrier, then another thread. A
 kernel whose results do not depend on who comes first has them in any order; a forgotten barrier shows as a difference.
 """
 
@@ -18,8 +18,8 @@ import pytest
 class Scheduler:
     """Runs the threads of all blocks; exactly one of them at a time."""
 
-    def __init__(self, backward: bool) -> None:
-        self.backward = backward
+    def __init__(self, way: str) -> None:
+        self.backward, self.greedy = way == "backward", way == "greedy"
         self.ready: deque[SimulatedThread] = deque()
         self.done = threading.Event()
         self.error: BaseException | None = None
@@ -36,14 +36,14 @@ class Scheduler:
     def next(self) -> None:
         """Let the next thread go on; without one, the launch is over, or all wait for a barrier that cannot open."""
         if self.error is None and self.ready:
-            self.ready.popleft().turn.release()
+            (self.ready.pop() if self.greedy else self.ready.popleft()).turn.release()
         else:
             self.done.set()
 
     def give_way(self, thread: SimulatedThread) -> None:
-        """Go to the end of the queue."""
+        """Let all others go first."""
         if self.ready:
-            self.ready.append(thread)
+            (self.ready.appendleft if self.greedy else self.ready.append)(thread)
             self.next()
             thread.turn.acquire()
 
@@ -96,10 +96,13 @@ class SimulatedThread(threading.Thread):
 
 @pytest.fixture(params=["forward", "backward"])
 def blocks_together(request, monkeypatch):
-    """Every kernel that is launched in this test runs on a `Scheduler`."""
+    """Every kernel that is launched in this test runs on a `Scheduler`.
+
+    forward, backward: the threads of a block take turns in this order. greedy, for tests that ask for it: a block goes
+    as far ahead of the others as it can.
+    """
     from numba.cuda.simulator import kernel, kernelapi
 
-    backward = request.param == "backward"
     pending: list[SimulatedThread] = []
     state: dict[str, Scheduler] = {}
 
@@ -109,7 +112,7 @@ def blocks_together(request, monkeypatch):
 
         def run(self, block_index, *arguments) -> None:
             if not pending:
-                state["scheduler"] = Scheduler(backward)
+                state["scheduler"] = Scheduler(request.param)
             block = Block(int(np.prod(self.block_dim)))
             call = self.function, arguments
             for thread_index in np.ndindex(*self.block_dim):

@@ -274,7 +274,11 @@ def test_several_networks_learn_side_by_side(name, blocks_together):
     compare(CASES[name], n_networks=3)
 
 
+in_every_order = pytest.mark.parametrize("blocks_together", ["forward", "backward", "greedy"], indirect=True)
+
+
 @simulated
+@in_every_order
 @pytest.mark.parametrize("kind", ["bytes", "floats"])
 @pytest.mark.parametrize("settings", [S(SGD, 4), S(ADAM, 70, decay=0.1), S(SGD, 4, clip_norm=0.2)], ids=str)
 def test_blocks_share_a_network(settings, kind, blocks_together, monkeypatch):
@@ -288,6 +292,7 @@ def test_blocks_share_a_network(settings, kind, blocks_together, monkeypatch):
 
 
 @simulated
+@in_every_order
 def test_more_networks_than_fit_at_once_take_turns(blocks_together, monkeypatch):
     from fastbp.kernels import cuda_layout
 
