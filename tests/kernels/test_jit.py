@@ -18,7 +18,7 @@ from numba.core.caching import NullCache
 from numba.core.dispatcher import Dispatcher
 
 import fastbp.kernels
-from fastbp.kernels import Settings, Split, fused, jit, layout, open_engine
+from fastbp.kernels import Settings, Split, entries, fused, jit, open_engine
 from fastbp.network import Network
 
 PACKAGE = Path(fastbp.kernels.__file__).parents[1]
@@ -286,7 +286,7 @@ def dispatchers() -> dict[str, Dispatcher]:
 def test_all_kernels_use_this_cache_and_no_other():
     compiled = dispatchers()
     kept = {name for name, dispatcher in compiled.items() if isinstance(dispatcher._cache, jit.KernelCache)}
-    assert {"stages.forward", "fused.run_batches", "order.shuffle", "layout.pack_entries"} <= kept
+    assert {"stages.forward", "fused.run_batches", "order.shuffle", "entries.pack_bytes"} <= kept
     assert all(isinstance(compiled[name]._cache, NullCache) for name in compiled.keys() - kept)
 
 
@@ -339,8 +339,8 @@ def test_one_compilation_serves_every_network_and_setting(dtype):
     kernels = {
         "run_batches": fused.run_batches,
         "refresh": fused.refresh,
-        "count_entries": layout.count_entries,
-        "pack_entries": layout.pack_entries,
+        "count_bytes": entries.count_bytes,
+        "pack_bytes": entries.pack_bytes,
     }
     sizes, activations, cost, rule = VARIETY[0]
     train_a_little(sizes, activations, cost, dtype=dtype, **rule)
