@@ -37,7 +37,7 @@ from .codes import (
     STEP,
     TANH,
 )
-from .protocol import CsrRows, Engine, Evaluation, Settings, Split
+from .protocol import CsrRows, Engine, Evaluation, OptimizerState, Settings, Split
 from .warming import Preparation, announce_compiling, warm_up
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ __all__ = [
     "CsrRows",
     "Engine",
     "Evaluation",
+    "OptimizerState",
     "Preparation",
     "Settings",
     "Split",

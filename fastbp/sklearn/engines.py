@@ -1,4 +1,4 @@
-"""From arrays as scikit-learn keeps them to an engine, and back: weights, samples, targets, state of the optimiser.
+"""From arrays as scikit-learn keeps them to an engine, and back: weights, samples, targets.
 
 scikit-learn keeps one array per layer, an engine the vector theta = W[1], b[1], W[2], b[2], ... Whatever comes in is
 brought into one of two forms, C-contiguous float32 or float64, so that no kernel is compiled for a third.
@@ -15,10 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import issparse
 
-from ..kernels import OPTIMIZER, CsrRows, Engine, Settings, Split, open_engine
-from ..kernels.layout import pack, unpack
+from ..kernels import CsrRows, Engine, Settings, Split, open_engine
 
-__all__ = ["OptimizerState", "Shape", "Targets", "bytes_of", "engine_for", "load_state", "samples", "state_of"]
+__all__ = ["Shape", "Targets", "bytes_of", "engine_for", "samples"]
 
 ENGINE = "fused"
 LARGE = 1 << 20  # values from which on it pays to look whether they are pixels
@@ -149,42 +148,3 @@ def engine_for(
     return open_engine(
         shape, theta, train, nothing, settings, x_scale=x_scale, classes=False, engine=ENGINE, threads=threads
     )
-
-
-# --- the state of the optimiser, from one call of partial_fit to the next ---------------------------------------------
-
-
-@dataclass
-class OptimizerState:
-    """What an optimiser remembers, in theta's layout: it can be pickled, and loaded by a machine of another kind."""
-
-    solver: str
-    learning_rate: float
-    moments: Array | None = None  # velocity, or mean of gradients
-    squares: Array | None = None  # mean of squared gradients
-    n_updates: int = 0
-
-
-USES_MOMENTS = [OPTIMIZER[name] for name in ("momentum", "nesterov", "adam", "adamw")]
-USES_SQUARES = [OPTIMIZER[name] for name in ("rmsprop", "adam", "adamw")]
-
-
-def state_of(engine: Any, shape: Shape, state: OptimizerState, optimizer: int) -> None:
-    """Read the state of an engine into `state`."""
-    state.n_updates = engine._steps
-    state.moments = _unpacked(engine, shape, engine._buffers.m) if optimizer in USES_MOMENTS else None
-    state.squares = _unpacked(engine, shape, engine._buffers.u) if optimizer in USES_SQUARES else None
-
-
-def load_state(engine: Any, shape: Shape, state: OptimizerState) -> None:
-    """Give a new engine the state of an earlier one."""
-    engine._steps = state.n_updates
-    for values, packed in ((state.moments, engine._buffers.m), (state.squares, engine._buffers.u)):
-        if values is not None:
-            pack(shape.layers_of(values.astype(packed.dtype)), engine._plan, engine._inputs, engine._lanes, packed)
-
-
-def _unpacked(engine: Any, shape: Shape, packed: Array) -> Array:
-    theta: Array = np.empty_like(engine.parameters())
-    unpack(packed, engine._plan, engine._inputs, engine._lanes, shape.layers_of(theta))
-    return theta
