@@ -21,7 +21,6 @@ __all__ = ["Shape", "Targets", "bytes_of", "engine_for", "samples"]
 
 ENGINE = "fused"
 LARGE = 1 << 20  # values from which on it pays to look whether they are pixels
-LOOKED_AT = 256  # rows at a time
 Array = NDArray[Any]
 
 ACTIVATIONS = {"logistic": "sigmoid", "exp": "exponential"}  # where scikit-learn has another name
@@ -101,22 +100,14 @@ def samples(X: Any, dtype: Any) -> Any:
 def bytes_of(X: Any) -> tuple[Any, float]:
     """(uint8 array, scale) where X is scale times whole numbers from 0 to 255, as pixels are; else (X, 1.0).
 
-    Bytes take the fastest path, which passes over zeros: 20 epochs of 784-16-16-10 on MNIST take 0.7 of the time.
-    Small arrays stay as they are: looking would take longer than it saves.
+    Bytes take the fastest path: an epoch of MNIST takes 0.8 of the time of the same numbers as float32 or float64.
+    Small arrays stay as they are: looking might compile, which would take longer than it saves.
     """
-    if issparse(X) or X.size < LARGE or X.min() < 0 or X.max() > 255:
+    if issparse(X) or X.size < LARGE:
         return X, 1.0
-    for scale in (1.0, 1 / 255) if X.max() > 1 else (1 / 255,):
-        values = (np.arange(256) * 1.0 if scale == 1.0 else np.arange(256) / 255).astype(X.dtype)
-        pixels = np.empty(X.shape, dtype=np.uint8)
-        for start in range(0, len(X), LOOKED_AT):
-            rows = slice(start, start + LOOKED_AT)
-            pixels[rows] = X[rows] * (1 / scale) + 0.5
-            if not np.array_equal(values[pixels[rows]], X[rows]):
-                break
-        else:
-            return pixels, scale
-    return X, 1.0
+    from ..kernels.pixels import pixels_of
+
+    return pixels_of(X) or (X, 1.0)
 
 
 def _rows(X: Any) -> Any:
