@@ -42,7 +42,7 @@ class FusedEngine:
     theta : (n_parameters,) float32 or float64
         start weights, copied
     train, test : Split
-        samples; `x` is uint8 or of theta's dtype
+        samples; `x` is uint8 or of theta's dtype, or CsrRows
     settings : Settings
     x_scale : float
         network input = x * x_scale

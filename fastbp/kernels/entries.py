@@ -1,13 +1,17 @@
 """Nonzero inputs as entries: what an entry is, how kernels read it, and how samples become lists of entries.
 
-An entry is a value and the place of its row in a panel of W (see `layout`). There are two forms, and the dtype of
+An entry is a value and the number of its row in a panel of W (see `layout`). There are two forms, and the dtype of
 `values` tells a kernel, when it is compiled, which of them it is:
 
-    bytes    entries[e] is both: the high half the value as a bfloat16 (exact for bytes), the low half the place;
+    bytes    entries[e] is both: the high half the value as a bfloat16 (exact for bytes), the low half the row;
              `values` is an array of bytes that nobody reads
-    numbers  entries[e] is the place, values[e] the value, in the network's precision
+    numbers  entries[e] is the row, in two bytes or, of very wide samples, four; values[e] is the value, in the
+             network's precision
 
-The entries of a sample stand in the order of their places. Lists are padded to a multiple of 8 with zeros that point
+Reading them is what an epoch of sparse input mostly does: MNIST as float32 takes 1.2 times as long as its bytes, with
+rows of four bytes 1.3 times, and 2.1 times as dense input (784-16-16-10, batch 32).
+
+The entries of a sample stand in the order of their rows. Lists are padded to a multiple of 8 with zeros that point
 at 8 different rows behind the last input: one row would make each of the 8 updates wait for the one before.
 """
 

@@ -304,12 +304,15 @@ def test_machine_says_what_kernels_are_compiled_for():
     assert 1 <= facts["threads"] <= os.cpu_count()
 
 
-def train_a_little(sizes, activations, cost, *, layout="sparse", optimizer=0, dtype="float32", frozen=False, **rule):
+def train_a_little(
+    sizes, activations, cost, *, layout="sparse", optimizer=0, dtype="float32", frozen=False, kind="uint8", **rule
+):
     """Parameters and costs after six batches and an evaluation."""
     rng = np.random.default_rng(sum(sizes))
     network = Network(sizes, activations, cost)
     x = rng.integers(0, 256, (17, sizes[0])).astype(np.uint8)
     x[rng.random(x.shape) < 0.5] = 0
+    x = x if kind == "uint8" else x.astype(dtype)
     y = rng.integers(0, sizes[-1], 17).astype(np.int32)
     x.flags.writeable = y.flags.writeable = not frozen
     split = Split(x, y, np.eye(sizes[-1], dtype=dtype))
@@ -331,6 +334,13 @@ VARIETY = [
     ((2, 4), ("tanh",), "mean_squared_error", {"layout": "dense", "batch_size": 34, "update_biases": False}),
     ((3, 4, 2), ("sigmoid", "softmax"), "cross_entropy", {"frozen": True}),
     ((3, 4, 2), ("sigmoid", "softmax"), "cross_entropy", {"frozen": True, "layout": "dense"}),
+]
+
+
+INTERPRETED = [
+    *VARIETY[:5],
+    ((9, 4, 2), ("sigmoid", "softmax"), "cross_entropy", {"kind": "numbers"}),
+    ((40, 4, 2), ("sigmoid", "softmax"), "cross_entropy", {"kind": "numbers", "layout": "auto", "optimizer": 2}),
 ]
 
 
@@ -358,15 +368,17 @@ def test_interpreted_kernels_compute_the_same():
     tests = runpy.run_path({str(Path(__file__))!r})
     results = [
         tests["train_a_little"](*case[:3], dtype=dtype, **case[3])
-        for dtype in ("float32", "float64") for case in tests["VARIETY"][:5]
+        for dtype in ("float32", "float64") for case in tests["INTERPRETED"]
     ]
     answer(results=results, kind=type(tests["fused"].run_batches).__name__)
     """
     interpreted = run(program, None, NUMBA_DISABLE_JIT="1")
     assert interpreted["kind"] == "function"
     compiled = [
-        train_a_little(*case[:3], dtype=dtype, **case[3]) for dtype in ("float32", "float64") for case in VARIETY[:5]
+        train_a_little(*case[:3], dtype=dtype, **case[3]) for dtype in ("float32", "float64") for case in INTERPRETED
     ]
     for number, (ours, plain) in enumerate(zip(compiled, interpreted["results"], strict=True)):
-        tolerance = 1e-5 if number < 5 else 1e-12
-        np.testing.assert_allclose(ours, plain, rtol=tolerance, atol=tolerance, err_msg=str(VARIETY[number % 5]))
+        tolerance = 1e-5 if number < len(INTERPRETED) else 1e-12
+        np.testing.assert_allclose(
+            ours, plain, rtol=tolerance, atol=tolerance, err_msg=str(INTERPRETED[number % len(INTERPRETED)])
+        )
