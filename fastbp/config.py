@@ -172,8 +172,9 @@ class Config:
 
     normalize: str = _setting(
         "auto",
-        "inputs: unit (to 0..1), standard (mean 0, deviation 1), none; auto is unit for bytes, standard for floats",
-        choices=("auto", "none", "unit", "standard"),
+        "inputs: unit (to 0..1), standard (mean 0, deviation 1), scale (deviation 1, zeros stay 0), none; auto is unit "
+        "for bytes, standard for floats",
+        choices=("auto", "none", "unit", "standard", "scale"),
     )
     dtype: str = _setting("float32", "precision of the arithmetic", choices=("float32", "float64"))
     device: str = _setting(

@@ -43,7 +43,7 @@ def from_sklearn(estimator: Any) -> Model:
 
     Parameters
     ----------
-    estimator : MLPClassifier, MLPRegressor, or a Pipeline of one StandardScaler or MinMaxScaler and one of these
+    estimator : MLPClassifier, MLPRegressor, or a Pipeline of a scaler (Standard-, MinMax- or MaxAbsScaler) and one
         the scaler becomes the model's input scaling. Classes keep their order: ``estimator.classes_[model.predict(x)]``
         is what ``estimator.predict(x)`` says; their names are texts
 
@@ -254,7 +254,7 @@ def _require_sklearn(what: str) -> None:
 def _scaling_and_mlp(estimator: Any) -> tuple[Scaling | None, Any]:
     """The input scaling that a Pipeline begins with, and the estimator that it ends with."""
     from sklearn.pipeline import Pipeline
-    from sklearn.preprocessing import MinMaxScaler, StandardScaler
+    from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, StandardScaler
 
     if not isinstance(estimator, Pipeline):
         return None, estimator
@@ -262,19 +262,21 @@ def _scaling_and_mlp(estimator: Any) -> tuple[Scaling | None, Any]:
     if len(steps) == 1:
         return None, steps[0]
     kinds = " and ".join(type(step).__name__ for step in steps)
-    if len(steps) != 2 or not isinstance(steps[0], StandardScaler | MinMaxScaler):
+    if len(steps) != 2 or not isinstance(steps[0], StandardScaler | MinMaxScaler | MaxAbsScaler):
         raise UsageError(
-            f"from_sklearn takes a Pipeline of one StandardScaler or MinMaxScaler and one MLP, got {kinds}; leave the "
-            "other steps outside"
+            f"from_sklearn takes a Pipeline of one StandardScaler, MinMaxScaler or MaxAbsScaler and one MLP, got "
+            f"{kinds}; leave the other steps outside"
         )
     scaler, mlp = steps
     if not hasattr(scaler, "n_features_in_"):
         raise UsageError(f"this {type(scaler).__name__} is not fitted; call the Pipeline's fit first")
+    if getattr(scaler, "clip", False):
+        raise UsageError(f"this {type(scaler).__name__} clips, and a model's input scaling does not; use clip=False")
     if isinstance(scaler, MinMaxScaler):
-        if scaler.clip:
-            raise UsageError("this MinMaxScaler clips, and a model's input scaling does not; use clip=False")
         return Scaling(-scaler.min_ / scaler.scale_, scaler.scale_), mlp
     nothing = np.zeros(scaler.n_features_in_)
+    if isinstance(scaler, MaxAbsScaler):
+        return Scaling(nothing, 1 / scaler.scale_), mlp
     return Scaling(
         scaler.mean_ if scaler.with_mean else nothing, 1 / scaler.scale_ if scaler.with_std else nothing + 1
     ), mlp

@@ -19,7 +19,7 @@ from .config import Config
 from .data import Dataset
 from .epochs import Epoch, batches_that_last
 from .errors import UsageError
-from .kernels import Evaluation, Settings, Split, announce_compiling, open_fleet
+from .kernels import Evaluation, OptimizerState, Settings, Split, announce_compiling, open_fleet
 from .result import TrainingResult
 from .training import Run
 from .watching import Callback
@@ -159,6 +159,12 @@ class Member:
         raise UsageError("a fleet tells no gradients; use device cpu")
 
     def reset_state(self) -> None:
+        raise UsageError("a fleet keeps the state of its optimizers; use train for one network alone")
+
+    def state(self) -> OptimizerState:
+        raise UsageError("a fleet keeps the state of its optimizers; use train for one network alone")
+
+    def set_state(self, state: OptimizerState) -> None:
         raise UsageError("a fleet keeps the state of its optimizers; use train for one network alone")
 
 

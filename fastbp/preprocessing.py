@@ -3,7 +3,8 @@
     x_network = (x - shift) * scale
 
 Raw samples and target values come in, scaled arrays go out, and `invert` brings predictions back. The statistics are
-those of the training set alone. Class numbers become target rows here too, in `code_classes`: the one place that knows
+those of the training set alone. Sparse samples (`kernels.CsrRows`) stay sparse where no shift moves their zeros. Class
+numbers become target rows here too, in `code_classes`: the one place that knows
 their coding. Refused: numbers that do not fit the network's precision once scaled, labels that are no class.
 
 Everything is computed in float64 and rounded once, in blocks of rows: a large array of bytes is never copied whole.
@@ -13,12 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from .errors import UsageError
+from .kernels import CsrRows
 
 __all__ = ["Scaling", "code_classes", "fit_inputs", "fit_targets"]
 
@@ -113,11 +115,34 @@ class Scaling:
                 part[...] = scaled
                 if samples.dtype.kind != "u" and not np.isfinite(part).all():
                     row, column = np.argwhere(~np.isfinite(part))[0]
-                    raise UsageError(
-                        f"row {first_row + start + row}, column {column} holds {block[row, column]:g}, which is not a "
-                        f"finite {result.dtype} once scaled; remove the value, or rescale the column"
-                    )
+                    raise _not_finite(first_row + start + row, column, block[row, column], result.dtype)
         return result
+
+    def apply_sparse(self, x: CsrRows, dtype: DTypeLike) -> CsrRows:
+        """The network's view of sparse samples, with new `data`.
+
+        Raises
+        ------
+        UsageError
+            as for `apply`; a shift that is not 0
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> x = CsrRows(np.array([4.0, 6.0]), np.array([2, 0], np.int32), np.array([0, 1, 2]), 3)
+        >>> Scaling(np.zeros(3), np.array([0.5, 1.0, 0.25])).apply_sparse(x, "float32").data
+        array([1., 3.], dtype=float32)
+        """
+        if np.any(self.shift):
+            raise UsageError("this scaling shifts zeros, of which sparse samples consist; use normalize scale or none")
+        factors = self.scale[x.indices] if isinstance(self.scale, np.ndarray) else self.scale
+        with np.errstate(over="ignore", invalid="ignore"):
+            data = (x.data * np.float64(1.0) * factors).astype(dtype)
+        if not np.isfinite(data).all():
+            at = int(np.argmin(np.isfinite(data)))
+            row = int(np.searchsorted(x.indptr, at, side="right")) - 1
+            raise _not_finite(row, int(x.indices[at]), float(x.data[at]), data.dtype)
+        return x._replace(data=data)
 
     def invert(self, y: ArrayLike) -> FloatArray:
         """Back to the units of the data: y / scale + shift, float64.
@@ -130,20 +155,22 @@ class Scaling:
         return (half + np.multiply(self.shift, 0.5)) * 2.0
 
 
-def fit_inputs(x_train: NDArray[Any], how: str = "auto") -> Scaling:
+def fit_inputs(x_train: NDArray[Any] | CsrRows, how: str = "auto") -> Scaling:
     """The scaling of a training set's samples.
 
     Parameters
     ----------
-    x_train : (n, n_features) uint8, float32 or float64
+    x_train : (n, n_features) uint8, float32 or float64; or CsrRows
     how : str
         none: as they are. unit: bytes by the constant 1/255, floats to [0, 1] per feature. standard: mean 0 and
-        deviation 1 per feature. auto: unit for bytes, standard for floats. A feature that never changes becomes 0
+        deviation 1 per feature. auto: unit for bytes, standard for floats. A feature that never changes becomes 0.
+        scale: deviation 1 per feature, and zeros stay zeros, so that sparse samples stay sparse; a feature that never
+        changes keeps its values
 
     Raises
     ------
     UsageError
-        another name, or no samples
+        another name, or no samples; CsrRows and another way than none and scale
 
     Examples
     --------
@@ -151,10 +178,16 @@ def fit_inputs(x_train: NDArray[Any], how: str = "auto") -> Scaling:
     >>> fit_inputs(np.array([[1.0, 5.0], [3.0, 5.0]]), "unit").apply([[2.0, 5.0]], "float64")
     array([[0.5, 0. ]])
     """
-    if how not in ("auto", "none", "unit", "standard"):
-        raise UsageError(f"normalize must be one of auto, none, unit, standard, got {how!r}")
-    if len(x_train) == 0:
+    if how not in ("auto", "none", "unit", "standard", "scale"):
+        raise UsageError(f"normalize must be one of auto, none, unit, standard, scale, got {how!r}")
+    if x_train.shape[0] == 0:
         raise UsageError("there are no samples to take a scaling from; at least 1 is needed")
+    if isinstance(x_train, CsrRows):
+        if how not in ("none", "scale"):
+            raise UsageError(f"normalize {how} shifts zeros, of which sparse samples consist; use scale or none")
+        return Scaling(0.0, 1.0) if how == "none" else _to_deviation(x_train)
+    if how == "scale":
+        return _to_deviation(x_train)
     is_bytes = x_train.dtype == np.uint8
     if how == "auto":
         how = "unit" if is_bytes else "standard"
@@ -260,18 +293,67 @@ def _blocks(x: NDArray[Any]) -> Iterator[tuple[int, FloatArray]]:
         yield start, x[start : start + n_rows].astype(np.float64)
 
 
+class _Spread(NamedTuple):
+    """Of each column, (n_features,) float64."""
+
+    low: FloatArray
+    mean: FloatArray
+    deviation: FloatArray  # that of the population; 1 where the column never changes
+    is_constant: NDArray[np.bool_]
+
+
 def _standard(x: NDArray[Any]) -> Scaling:
-    """Mean 0, deviation 1 (that of the population) per column; a column that never changes becomes 0."""
-    low, high = x.min(axis=0).astype(np.float64), x.max(axis=0).astype(np.float64)
+    """Mean 0, deviation 1 per column; a column that never changes becomes 0."""
+    spread = _spread(x)
+    return Scaling(np.where(spread.is_constant, spread.low, spread.mean), 1.0 / spread.deviation)
+
+
+def _to_deviation(x: NDArray[Any] | CsrRows) -> Scaling:
+    """Deviation 1 per column, without a shift; a column that never changes stays what it is."""
+    deviation = _spread(x).deviation
+    return Scaling(np.zeros_like(deviation), 1.0 / deviation)
+
+
+def _spread(x: NDArray[Any] | CsrRows) -> _Spread:
+    n = x.shape[0]
+    low, high = _extremes(x)
     # sums of squares of huge or tiny numbers leave float64: measure in powers of two near the largest one
     exponent = np.frexp(np.maximum(np.abs(low), np.abs(high)))[1]
     unit = np.ldexp(1.0, np.clip(exponent, -1000, 1000))
-    mean = sum(((block / unit).sum(axis=0) for _, block in _blocks(x)), start=np.zeros_like(low)) / len(x)
-    squares = sum((((block / unit - mean) ** 2).sum(axis=0) for _, block in _blocks(x)), start=np.zeros_like(low))
-    deviation = np.sqrt(squares / len(x)) * unit
+    zero = np.zeros_like(low)
+    if isinstance(x, CsrRows):
+        values = x.data / unit[x.indices]
+        mean = _column_sums(x, values) / n
+        n_zeros = n - np.bincount(x.indices, minlength=x.n_features)
+        squares = _column_sums(x, (values - mean[x.indices]) ** 2) + n_zeros * mean**2
+    else:
+        mean = sum(((block / unit).sum(axis=0) for _, block in _blocks(x)), start=zero) / n
+        squares = sum((((block / unit - mean) ** 2).sum(axis=0) for _, block in _blocks(x)), start=zero)
+    deviation = np.sqrt(squares / n) * unit
     is_constant = (low == high) | (deviation < SMALLEST_RANGE)
-    shift = np.where(is_constant, low, mean * unit)
-    return Scaling(shift, 1.0 / np.where(is_constant, 1.0, deviation))
+    return _Spread(low, mean * unit, np.where(is_constant, 1.0, deviation), is_constant)
+
+
+def _extremes(x: NDArray[Any] | CsrRows) -> tuple[FloatArray, FloatArray]:
+    """The smallest and the largest value of each column."""
+    if not isinstance(x, CsrRows):
+        return x.min(axis=0).astype(np.float64), x.max(axis=0).astype(np.float64)
+    has_zeros = np.bincount(x.indices, minlength=x.n_features) < x.shape[0]
+    low, high = np.where(has_zeros, 0.0, np.inf), np.where(has_zeros, 0.0, -np.inf)
+    np.minimum.at(low, x.indices, x.data)
+    np.maximum.at(high, x.indices, x.data)
+    return low, high
+
+
+def _column_sums(x: CsrRows, values: FloatArray) -> FloatArray:
+    return np.bincount(x.indices, weights=values, minlength=x.n_features).astype(np.float64, copy=False)
+
+
+def _not_finite(row: int, column: int, value: float, dtype: Any) -> UsageError:
+    return UsageError(
+        f"row {row}, column {column} holds {value:g}, which is not a finite {dtype} once scaled; remove the value, or "
+        "rescale the column"
+    )
 
 
 def _to_range(x: NDArray[Any], bottom: float, constant: float = 0.0) -> Scaling:

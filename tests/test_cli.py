@@ -218,6 +218,7 @@ def test_public_names_are_imported_on_first_use():
         (["--seed", "7"], "seed", 7),
         (["--no-shuffle"], "shuffle", False),
         (["--normalize", "standard"], "normalize", "standard"),
+        (["--normalize", "scale"], "normalize", "scale"),
         (["--dtype", "float64"], "dtype", "float64"),
         (["--device", "cpu"], "device", "cpu"),
         (["--engine", "stages"], "engine", "stages"),

@@ -126,7 +126,7 @@ def test_the_defaults():
         ("patience", 1.5, "patience must be a whole number, got 1.5"),
         ("min_delta", -1.0, "min_delta must be at least 0, got -1.0"),
         ("time_limit", 0.0, "time_limit must be greater than 0, got 0.0"),
-        ("normalize", "l2", "normalize must be one of auto, none, unit, standard, got 'l2'"),
+        ("normalize", "l2", "normalize must be one of auto, none, unit, standard, scale, got 'l2'"),
         ("dtype", "float16", "dtype must be one of float32, float64, got 'float16'"),
         ("device", "tpu", "device must be one of auto, cpu, cuda, got 'tpu'"),
         ("engine", "turbo", "engine must be one of auto, fused, stages, reference, got 'turbo'"),

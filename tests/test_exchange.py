@@ -413,14 +413,14 @@ def test_a_regressor_comes_in(neural_network, n_outputs, hidden, rng):
 
 def test_a_scaler_comes_with_its_network(neural_network, rng):
     from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, StandardScaler
+    from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, Normalizer, StandardScaler
 
     x = rng.normal([2000.0, 1e-3, -5.0, 0.0], [5.0, 1e-4, 1.0, 3.0], (80, 4))
     x[:, 2] = -5.0  # never changes
     y = np.where(x[:, 0] + x[:, 3] > 2000, "more", "less")
     for scaler in (
         StandardScaler(), StandardScaler(with_mean=False), StandardScaler(with_std=False), MinMaxScaler(),
-        MinMaxScaler((-1, 2)), "passthrough",
+        MinMaxScaler((-1, 2)), MaxAbsScaler(), "passthrough",
     ):  # fmt: skip
         pipeline = fitted(make_pipeline(scaler, neural_network.MLPClassifier((4,), max_iter=10, random_state=1)), x, y)
         model = from_sklearn(pipeline)
@@ -428,7 +428,7 @@ def test_a_scaler_comes_with_its_network(neural_network, rng):
         assert np.array_equal(pipeline.classes_[model.predict(x)], pipeline.predict(x))
     mlp = neural_network.MLPClassifier((4,), max_iter=10, random_state=1)
     for steps, words in (
-        ((MaxAbsScaler(), mlp), "one StandardScaler or MinMaxScaler and one MLP, got MaxAbsScaler and MLPClassifier"),
+        ((Normalizer(), mlp), "one StandardScaler, MinMaxScaler or MaxAbsScaler and one MLP, got Normalizer and MLPCl"),
         ((MinMaxScaler(clip=True), mlp), "clips, and a model's input scaling does not; use clip=False"),
         ((StandardScaler(), StandardScaler(), mlp), "leave the other steps outside"),
     ):

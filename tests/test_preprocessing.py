@@ -8,6 +8,7 @@ import pytest
 
 from fastbp import preprocessing
 from fastbp.errors import UsageError
+from fastbp.kernels import CsrRows
 from fastbp.preprocessing import Scaling, code_classes, fit_inputs, fit_targets
 
 
@@ -232,7 +233,7 @@ def test_nothing_to_fit_is_refused():
         fit_inputs(np.zeros((0, 3)))
     with pytest.raises(UsageError, match="no target values"):
         fit_targets(np.zeros((0, 1)), "identity")
-    with pytest.raises(UsageError, match="normalize must be one of auto, none, unit, standard, got 'zscore'"):
+    with pytest.raises(UsageError, match="normalize must be one of auto, none, unit, standard, scale, got 'zscore'"):
         fit_inputs(np.zeros((1, 3)), "zscore")
 
 
@@ -272,3 +273,96 @@ def test_no_labels_are_no_rows():
 def test_labels_that_are_no_class_are_refused(labels, n_outputs, activation, words):
     with pytest.raises(UsageError, match=words):
         code_classes(labels, n_outputs, activation)
+
+
+# --- scale: deviation 1, and zeros stay zeros -------------------------------------------------------------------------
+
+
+def csr_of(x):
+    """What SciPy's csr_array of x would hold, and a zero that is stored at (1, 1)."""
+    kept = [sorted({*np.flatnonzero(row).tolist(), *([1] if i == 1 else [])}) for i, row in enumerate(x)]
+    return CsrRows(
+        np.array([x[i, k] for i, columns in enumerate(kept) for k in columns], x.dtype),
+        np.array([k for columns in kept for k in columns], np.int32),
+        np.cumsum([0, *map(len, kept)]),
+        x.shape[1],
+    )
+
+
+def sparse_table(rng, dtype="float64"):
+    """Counts and numbers, mostly zero; column 2 always 0, column 3 always 7, column 4 once 1e6."""
+    x = rng.normal(size=(60, 7)) * (rng.random((60, 7)) < 0.3)
+    x[:, 1] = rng.poisson(0.4, 60)
+    x[:, 2], x[:, 3], x[:, 4] = 0, 7, 0
+    x[17, 4] = 1e6
+    return x.astype(dtype)
+
+
+def test_scale_by_hand():
+    """Deviations of (0, 0, 4, 0) and (1, 3, 1, 3): sqrt(3) and 1; the mean stays where it is."""
+    x = np.array([[0.0, 1.0, 5.0], [0.0, 3.0, 5.0], [4.0, 1.0, 5.0], [0.0, 3.0, 5.0]])
+    scaling = fit_inputs(x, "scale")
+    assert scaling.shift.tolist() == [0.0, 0.0, 0.0]
+    np.testing.assert_allclose(scaling.scale, [1 / np.sqrt(3), 1.0, 1.0], rtol=1e-15)
+    np.testing.assert_allclose(scaling.apply(x[2:3], "float64"), [[4 / np.sqrt(3), 1.0, 5.0]], rtol=1e-15)
+    assert fit_inputs(x.astype(np.uint8), "scale") == scaling
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_scale_of_sparse_samples_is_that_of_dense_ones(rng, dtype):
+    x = sparse_table(rng, dtype)
+    x.T[1][5:] = 2  # few zeros
+    sparse = csr_of(x)
+    scaling = fit_inputs(sparse, "scale")
+    deviation = x.astype(np.float64).std(axis=0)
+    np.testing.assert_allclose(scaling.scale, 1 / np.where(deviation == 0, 1, deviation), rtol=1e-12)
+    np.testing.assert_allclose(fit_inputs(x, "scale").scale, scaling.scale, rtol=1e-12)
+    assert scaling.scale[2:4].tolist() == [1.0, 1.0]
+    scaled = scaling.apply_sparse(sparse, dtype)
+    assert scaled.data.dtype == dtype
+    assert scaled.indices is sparse.indices
+    dense = np.zeros_like(x)
+    rows = np.repeat(np.arange(60), np.diff(sparse.indptr))
+    dense[rows, sparse.indices] = scaled.data
+    np.testing.assert_array_equal(dense, scaling.apply(x, dtype))
+    np.testing.assert_array_equal(dense == 0, x == 0)
+    assert fit_inputs(sparse, "none") == Scaling(0.0, 1.0)
+    np.testing.assert_array_equal(Scaling(0.0, 0.5).apply_sparse(sparse, dtype).data, sparse.data / 2)
+
+
+@pytest.mark.parametrize("kind", ["csr_array", "csc_array"])
+def test_scale_is_that_of_scikit_learn_without_a_mean(rng, kind):
+    scalers, sparse = pytest.importorskip("sklearn.preprocessing"), pytest.importorskip("scipy.sparse")
+    x = sparse_table(rng)
+    theirs = scalers.StandardScaler(with_mean=False)
+    expected = theirs.fit_transform(getattr(sparse, kind)(x)).toarray()
+    for given in (x, csr_of(x)):
+        scaling = fit_inputs(given, "scale")
+        np.testing.assert_allclose(scaling.scale, 1 / theirs.scale_, rtol=1e-12)
+        np.testing.assert_allclose(scaling.apply(x, "float64"), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("column", [[-1.7e308, 1.7e308, 0.0], [1e-290, 2e-290, 0.0], [5e-324, 0.0, 0.0], [1e9] * 3])
+def test_extreme_columns_stay_finite(column):
+    x = np.array(column)[:, None]
+    for given in (x, csr_of(np.repeat(x, 2, axis=1))):
+        scaling = fit_inputs(given, "scale")
+        scaled = scaling.apply(np.repeat(x, 2, axis=1)[:, : len(scaling.scale)], "float64")
+        assert np.isfinite(scaled).all()
+        assert scaling.shift.tolist() == [0.0] * len(scaling.scale)
+
+
+def test_what_sparse_samples_cannot_do(rng):
+    x = csr_of(sparse_table(rng))
+    for how in ("auto", "unit", "standard"):
+        with pytest.raises(UsageError, match=f"normalize {how} shifts zeros, .*; use scale or none"):
+            fit_inputs(x, how)
+    with pytest.raises(UsageError, match=r"this scaling shifts zeros, .*; use normalize scale or none"):
+        Scaling(np.ones(7), np.ones(7)).apply_sparse(x, "float32")
+    with pytest.raises(UsageError, match="there are no samples"):
+        fit_inputs(x._replace(data=x.data[:0], indices=x.indices[:0], indptr=x.indptr[:1]), "scale")
+    data = x.data.copy()
+    place = int(np.flatnonzero(x.indices == 4)[0])
+    data[place] = 1e300
+    with pytest.raises(UsageError, match=r"row 17, column 4 holds 1e\+300, which is not a finite float32 once scaled"):
+        Scaling(0.0, 1.0).apply_sparse(x._replace(data=data), "float32")

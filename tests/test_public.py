@@ -188,7 +188,7 @@ def test_names_of_the_package():
 def test_names_of_the_kernels():
     assert sorted(fastbp.kernels.__all__) == sorted(
         [*CODES, *STAGES, "OPTIMIZER", "adam_update", "loss", "momentum_update", "nesterov_update", "rmsprop_update"]
-        + ["CsrRows", "Engine", "Evaluation", "Fleet", "Preparation", "Settings", "Split"]
+        + ["CsrRows", "Engine", "Evaluation", "Fleet", "OptimizerState", "Preparation", "Settings", "Split"]
         + ["announce_compiling", "check_for_cuda", "open_engine", "open_fleet", "warm_up"]
     )
     assert {name: getattr(fastbp.kernels, name) for name in CODES} == CODES

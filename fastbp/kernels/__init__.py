@@ -39,7 +39,7 @@ from .codes import (
     STEP,
     TANH,
 )
-from .protocol import CsrRows, Engine, Evaluation, Fleet, Settings, Split
+from .protocol import CsrRows, Engine, Evaluation, Fleet, OptimizerState, Settings, Split
 from .warming import Preparation, announce_compiling, warm_up
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ __all__ = [
     "Engine",
     "Evaluation",
     "Fleet",
+    "OptimizerState",
     "Preparation",
     "Settings",
     "Split",

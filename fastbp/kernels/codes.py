@@ -29,11 +29,15 @@ __all__ = [
     "SQUARED_ERROR",
     "STEP",
     "TANH",
+    "WITH_MOMENTS",
+    "WITH_SQUARES",
 ]
 
 STEP, IDENTITY, SIGMOID, TANH, RELU, LEAKY_RELU, SOFTMAX, EXPONENTIAL = range(8)
 SQUARED_ERROR, MEAN_SQUARED_ERROR, BINARY_CROSS_ENTROPY, CROSS_ENTROPY, POISSON = range(5)
 SGD, MOMENTUM, ADAM, NESTEROV, RMSPROP, ADAMW = range(6)
+WITH_MOMENTS = (MOMENTUM, NESTEROV, ADAM, ADAMW)  # optimizers that remember a velocity, or a mean of gradients
+WITH_SQUARES = (RMSPROP, ADAM, ADAMW)  # and those that remember a mean of squared gradients
 
 LEAKY_SLOPE = 0.01
 

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from ..streams import stream_key
 from . import fused
-from .codes import ACTIVATION, ADAM, ADAMW, COST, RMSPROP, SGD
+from .codes import ACTIVATION, ADAMW, COST, WITH_MOMENTS, WITH_SQUARES
 from .dropout import UNITS, limits_of
 from .fused_forward import ROWS
 from .layout import Buffers, Rule, aligned, pack, plan_of, unpack
 from .packing import cut_rows, order_inputs, pack_splits
-from .protocol import Evaluation, Settings, Split
+from .protocol import Evaluation, OptimizerState, Settings, Split
 from .simd import VECTOR_BYTES
 from .team import SPINS, Helpers, team_of
 
@@ -42,7 +42,7 @@ class FusedEngine:
     theta : (n_parameters,) float32 or float64
         start weights, copied
     train, test : Split
-        samples; `x` is uint8 or of theta's dtype
+        samples; `x` is uint8 or of theta's dtype, or CsrRows
     settings : Settings
     x_scale : float
         network input = x * x_scale
@@ -104,8 +104,8 @@ class FusedEngine:
         )
         mask = aligned(int(plan.padded[-1]), self._dtype)
         mask[: plan.sizes[-1]] = 1
-        n_moments = plan.n_w if settings.optimizer not in (SGD, RMSPROP) else self._lanes
-        n_squares = plan.n_w if settings.optimizer in (RMSPROP, ADAM, ADAMW) else self._lanes
+        n_moments = plan.n_w if settings.optimizer in WITH_MOMENTS else self._lanes
+        n_squares = plan.n_w if settings.optimizer in WITH_SQUARES else self._lanes
         self._buffers = Buffers(
             w=aligned(plan.n_w, self._dtype),
             wt=aligned(plan.n_wt, self._dtype),
@@ -160,8 +160,7 @@ class FusedEngine:
         order, cost = np.arange(samples.y.size, dtype=np.uint32), np.empty(1)
         whole = rule._replace(batch_size=order.size, hold=True, dropping=False, penalty_in_cost=False)
         self._run("train", order, np.zeros(1), cost, whole)
-        gradient = np.empty(self._n_parameters, dtype=self._dtype)
-        unpack(g, self._plan, self._inputs, self._lanes, self._network.layers_of(gradient))
+        gradient = self._unpacked(g)
         g[:] = 0
         mass = float(samples.weights.sum()) if samples.weighted else float(order.size)
         gradient /= mass
@@ -196,14 +195,39 @@ class FusedEngine:
 
     def parameters(self) -> NDArray[Any]:
         """A copy of theta, (n_parameters,)."""
-        theta = np.empty(self._n_parameters, dtype=self._dtype)
-        unpack(self._buffers.w, self._plan, self._inputs, self._lanes, self._network.layers_of(theta))
-        return theta
+        return self._unpacked(self._buffers.w)
 
     def set_parameters(self, theta: NDArray[Any]) -> None:
         """Overwrite theta, (n_parameters,); the state of the optimiser stays."""
-        pack(self._network.layers_of(theta), self._plan, self._inputs, self._lanes, self._buffers.w)
+        self._pack(theta, self._buffers.w)
         fused.refresh(self._plan, self._buffers)
+
+    def state(self) -> OptimizerState:
+        """What the optimizer remembers; see `protocol.Engine.state`."""
+        optimizer = self._rule.optimizer
+        return OptimizerState(
+            self._unpacked(self._buffers.m) if optimizer in WITH_MOMENTS else None,
+            self._unpacked(self._buffers.u) if optimizer in WITH_SQUARES else None,
+            self._steps,
+        )
+
+    def set_state(self, state: OptimizerState) -> None:
+        """Go on from there; see `protocol.Engine.set_state`."""
+        self.reset_state()
+        if state.moments is not None and self._rule.optimizer in WITH_MOMENTS:
+            self._pack(state.moments, self._buffers.m)
+        if state.squares is not None and self._rule.optimizer in WITH_SQUARES:
+            self._pack(state.squares, self._buffers.u)
+        self._steps = state.n_updates
+
+    def _pack(self, theta: NDArray[Any], packed: NDArray[Any]) -> None:
+        pack(self._network.layers_of(theta), self._plan, self._inputs, self._lanes, packed)
+
+    def _unpacked(self, packed: NDArray[Any]) -> NDArray[Any]:
+        """A vector in theta's layout, from one that is laid out like the packed weights."""
+        theta = np.empty(self._n_parameters, dtype=self._dtype)
+        unpack(packed, self._plan, self._inputs, self._lanes, self._network.layers_of(theta))
+        return theta
 
 
 def _block_size(sizes: tuple[int, ...], itemsize: int, batch_size: int) -> int:

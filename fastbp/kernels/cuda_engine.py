@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..errors import FastbpError, UsageError
 from ..streams import stream_key
-from .codes import SGD
+from .codes import SGD, WITH_MOMENTS, WITH_SQUARES
 from .cuda import SIMULATED, cuda, is_out_of_memory, launch
 from .cuda_fused import run_batches, shuffle_orders
 from .cuda_layout import (
@@ -31,15 +31,13 @@ from .cuda_layout import (
     Networks,
     Samples,
     Work,
-    has_mean,
-    has_square,
     layout_of,
     plan_of,
     rule_of,
     steps_of,
 )
 from .order import shuffle
-from .protocol import CsrRows, Evaluation, Settings, Split
+from .protocol import CsrRows, Evaluation, OptimizerState, Settings, Split
 from .warming import before_compiling
 
 __all__ = ["CudaEngine", "Fleet"]
@@ -197,6 +195,38 @@ class Fleet:
             state.copy_to_device(np.zeros(state.shape, dtype=np.float32))
         self._n_updates[:] = 0
 
+    def state(self, member: int) -> OptimizerState:
+        """What the optimizer of one network remembers; see `protocol.Engine.state`."""
+        rule = self._settings[member].optimizer
+        return OptimizerState(
+            self._state_of(self._networks.mean, member) if rule in WITH_MOMENTS else None,
+            self._state_of(self._networks.square, member) if rule in WITH_SQUARES else None,
+            int(self._n_updates[member]),
+        )
+
+    def set_state(self, member: int, state: OptimizerState) -> None:
+        """Let one network go on from there; see `protocol.Engine.set_state`."""
+        given = (self._networks.mean, state.moments), (self._networks.square, state.squares)
+        for rows, theta in given:
+            new = np.zeros((self._layout.parts, rows.shape[1]), dtype=np.float32)
+            if theta is not None and rows.shape[1] == self._layout.n_row:
+                new[:] = self._layout.padded(theta[None])
+            self._rows_of(rows, member).copy_to_device(new)
+        self._n_updates[member] = state.n_updates
+
+    def _rows_of(self, rows: Any, member: int) -> Any:
+        """Those of the parts of one network."""
+        return rows[member * self._layout.parts : (member + 1) * self._layout.parts]
+
+    def _state_of(self, rows: Any, member: int) -> NDArray[np.float32]:
+        """(n_parameters,): each part keeps the state of its own inputs, and all that of the small layers."""
+        parts, size = self._rows_of(rows, member).copy_to_host(), self._layout.width * self._layout.strides[1]
+        row = parts[0].copy()
+        for part, mine in enumerate(parts):
+            row[part * size : (part + 1) * size] = mine[part * size : (part + 1) * size]
+        theta: NDArray[np.float32] = self._layout.unpadded(row[None])[0]
+        return theta
+
     def _launch(
         self,
         plan: Any,
@@ -296,8 +326,8 @@ class Fleet:
         return Networks(
             theta=cuda.to_device(layout.padded(thetas)),
             gradient=state(not layout.direct),
-            mean=state(has_mean(rule)),
-            square=state(has_square(rule)),
+            mean=state(rule.optimizer in WITH_MOMENTS),
+            square=state(rule.optimizer in WITH_SQUARES),
             rule=cuda.to_device(np.stack([rule_of(each) for each in self._settings])),
             key=cuda.to_device(np.array(keys, dtype=np.uint64)),
             factor=cuda.to_device(factors.astype(np.float32)),
@@ -350,6 +380,12 @@ class CudaEngine:
 
     def reset_state(self) -> None:
         self._fleet.reset_state()
+
+    def state(self) -> OptimizerState:
+        return self._fleet.state(0)
+
+    def set_state(self, state: OptimizerState) -> None:
+        self._fleet.set_state(0, state)
 
     def parameters(self) -> Array:
         theta: Array = self._fleet.parameters()[0]

@@ -297,8 +297,8 @@ def plan_of(layout: Layout, network: Any, settings: Settings, weighted: bool, as
         "COST": codes.COST[network.cost],
         "WEIGHTED": weighted,
         "DIRECT": layout.direct,
-        "HAS_MEAN": has_mean(settings),
-        "HAS_SQUARE": has_square(settings),
+        "HAS_MEAN": settings.optimizer in codes.WITH_MOMENTS,
+        "HAS_SQUARE": settings.optimizer in codes.WITH_SQUARES,
         "CLIPPING": settings.clip_norm > 0,
         "KEEP_BIASES": not settings.update_biases,
         "N_SMALL": layout.n_small,
@@ -332,16 +332,6 @@ def plan_of(layout: Layout, network: Any, settings: Settings, weighted: bool, as
             plan[WORD + layer] = sum(n_words[: layer - 1])
             plan[LIMIT + layer] = limits[layer - 1]
     return plan
-
-
-def has_mean(settings: Settings) -> bool:
-    """Whether the optimiser keeps a mean of gradients, or a velocity."""
-    return settings.optimizer not in (SGD, RMSPROP)
-
-
-def has_square(settings: Settings) -> bool:
-    """Whether it keeps a mean of squared gradients."""
-    return settings.optimizer in (RMSPROP, ADAM, ADAMW)
 
 
 def rule_of(settings: Settings) -> NDArray[np.float32]:

@@ -27,8 +27,8 @@ from .fused_backward import (
 from .fused_forward import forward
 from .jit import inlined, kernel, outlined
 from .order import word
-from .simd import fill, lanes, store
-from .simd_functions import transpose
+from .simd import fill, fma, lanes, load_as, store
+from .simd_functions import fold_add, transpose
 from .team import join, leave, over, share
 
 __all__ = ["refresh", "run_batches"]
@@ -69,7 +69,7 @@ def run_batches(plan, buffers, samples, rule, order, etas, costs, right, n_updat
                 while begin < end:
                     if stage == DELTAS:
                         if begin == 0 and start == first and learn and rule.penalty_in_cost:
-                            buffers.sums[0] = sum_of_squares(buffers.w, plan.n_weights)
+                            buffers.sums[0] = sum_of_squares(buffers.w, plan.n_weights, buffers.sums)
                         at = np.uint64((n_updates + batch) * rule.batch_size + start - first)
                         _down_and_up(plan, buffers, samples, rule, order, start, n, learn, team.n_parts, begin, end, at)
                     elif stage == GRADIENTS:
@@ -224,7 +224,7 @@ def _squared_norm(plan, buffers, rule, step):
     if step.optimizer != ADAMW:
         for at in range(plan.n_weights):
             buffers.g[at] += step.decay / step.mean * buffers.w[at]
-    return sum_of_squares(buffers.g, plan.n_w) * step.mean * step.mean
+    return sum_of_squares(buffers.g, plan.n_w, buffers.sums) * step.mean * step.mean
 
 
 @inlined
@@ -239,15 +239,29 @@ def _clipped(rule, step, squared_norm):
 
 
 @outlined
-def sum_of_squares(values, n):
-    """Sum of values[i]^2 for i < n, in float64, n a multiple of 4"""
-    s0 = s1 = s2 = s3 = 0.0
-    for i in range(0, n, 4):
-        s0 += np.float64(values[i]) * values[i]
-        s1 += np.float64(values[i + 1]) * values[i + 1]
-        s2 += np.float64(values[i + 2]) * values[i + 2]
-        s3 += np.float64(values[i + 3]) * values[i + 3]
-    return (s0 + s1) + (s2 + s3)
+def sum_of_squares(values, n, like):
+    """Sum of values[i]^2 for i < n, whole vectors of them, in the precision of `like`: float64
+
+    Numbers instead of vectors would take a third of the time of a batch of 784-16-16-10.
+    """
+    lane = lanes(like)
+    s0 = s1 = s2 = s3 = fill(like, 0.0)
+    whole = n // (4 * lane) * (4 * lane)
+    for i in range(0, whole, 4 * lane):
+        s0 = _add_square(like, values, i, s0)
+        s1 = _add_square(like, values, i + lane, s1)
+        s2 = _add_square(like, values, i + 2 * lane, s2)
+        s3 = _add_square(like, values, i + 3 * lane, s3)
+    for i in range(whole, n, lane):
+        s0 = _add_square(like, values, i, s0)
+    return fold_add((s0 + s1) + (s2 + s3))
+
+
+@inlined
+def _add_square(like, values, i, total):
+    """total + values[i]^2, lane by lane"""
+    value = load_as(like, values, i)
+    return fma(value, value, total)
 
 
 @inlined

@@ -22,10 +22,10 @@ from .codes import (
     RMSPROP,
     SGD,
 )
+from .entries import ENTRIES, fetch, row_of, value_of
 from .fused_forward import AHEAD, ROWS, f, f_prime, products
 from .jit import inlined
-from .layout import ENTRIES
-from .simd import fill, fma, lanes, load, maximum, peek, prefetch, sqrt, store, unpack_bfloat16
+from .simd import fill, fma, lanes, load, maximum, prefetch, sqrt, store
 from .simd_functions import exp, fold_add, fold_max, log
 
 __all__ = [
@@ -309,6 +309,7 @@ def gradient_sparse(plan, buffers, samples, order, start, n, step, at_once, n_pa
     target = buffers.w if direct else buffers.g
     factor = -step.rate * step.mean * samples.scale if direct else samples.scale
     entries = samples.entries
+    values = samples.values
     lane = lanes(target)
     stride = plan.padded[1]
     for i in range(n):
@@ -318,27 +319,26 @@ def gradient_sparse(plan, buffers, samples, order, start, n, step, at_once, n_pa
         if n_parts > 1:  # another thread has had the first look at it; 1.4 instead of 1.3 times as fast on two cores
             ahead = samples.cuts[np.int64(order[start + min(i + AHEAD, n - 1)]) * n_parts + first]
             for line in range(0, 3 * ENTRY_LINE, ENTRY_LINE):
-                prefetch(entries, ahead + line)
+                fetch(entries, values, ahead + line)
         for j in range(0, stride, lane):
             panel = plan.w_start[0] + j * plan.rows[0]
             d = load(buffers.delta, plan.a_start[1] + i * stride + j) * factor
             whole = begin + (behind - begin) // ENTRIES * ENTRIES
             for e in range(begin, whole, ENTRIES):
-                _spread_entry(target, panel, entries, e, d)
-                _spread_entry(target, panel, entries, e + 1, d)
-                _spread_entry(target, panel, entries, e + 2, d)
-                _spread_entry(target, panel, entries, e + 3, d)
-                _spread_entry(target, panel, entries, e + 4, d)
-                _spread_entry(target, panel, entries, e + 5, d)
-                _spread_entry(target, panel, entries, e + 6, d)
-                _spread_entry(target, panel, entries, e + 7, d)
+                _spread_entry(target, panel, entries, values, e, d)
+                _spread_entry(target, panel, entries, values, e + 1, d)
+                _spread_entry(target, panel, entries, values, e + 2, d)
+                _spread_entry(target, panel, entries, values, e + 3, d)
+                _spread_entry(target, panel, entries, values, e + 4, d)
+                _spread_entry(target, panel, entries, values, e + 5, d)
+                _spread_entry(target, panel, entries, values, e + 6, d)
+                _spread_entry(target, panel, entries, values, e + 7, d)
             for e in range(whole, behind):
-                _spread_entry(target, panel, entries, e, d)
+                _spread_entry(target, panel, entries, values, e, d)
 
 
 @inlined
-def _spread_entry(target, panel, entries, e, d):
+def _spread_entry(target, panel, entries, values, e, d):
     """target[k, panel] += x[k] * d"""
-    entry = peek(entries, e)
-    place = panel + np.int64(entry & np.uint32(0xFFFF))
-    store(target, place, fma(unpack_bfloat16(target, entry), d, load(target, place)))
+    place = panel + row_of(entries, values, e) * lanes(target)
+    store(target, place, fma(value_of(target, entries, values, e), d, load(target, place)))

@@ -12,9 +12,9 @@ from __future__ import annotations
 import numpy as np
 
 from .codes import EXPONENTIAL, LEAKY_RELU, LEAKY_SLOPE, RELU, SIGMOID, STEP, TANH
-from .jit import inlined, outlined
-from .layout import ENTRIES
-from .simd import broadcast, fill, fma, lanes, load, load_as, peek, prefetch, store, unpack_bfloat16, where_less
+from .entries import ENTRIES, fetch, row_of, value_of
+from .jit import inlined
+from .simd import broadcast, fill, fma, lanes, load, load_as, peek, prefetch, store, where_less
 from .simd_functions import exp
 
 __all__ = ["AHEAD", "ROWS", "f", "f_prime", "forward", "products"]
@@ -28,10 +28,7 @@ def forward(plan, buffers, samples, order, start, first, end, n_parts, dropping)
     """a[l] = f(z[l]) of every hidden layer, and z of the output layer, for the samples first..end of a block"""
     a = buffers.a
     last = plan.sizes.size - 1
-    if samples.scattered:
-        _scatter(plan, a, samples, order, start, first, end, n_parts)
-    else:
-        _gather(plan, a, samples.x, order, start, first, end)
+    _gather(plan, a, samples.x, order, start, first, end)
     for layer in range(last):
         _net_input(plan, buffers, layer, first, end, samples.scale if layer == 0 else 1.0)
         if layer == 0 and samples.sparse:
@@ -57,21 +54,6 @@ def _gather(plan, a, x, order, start, first, end):
             store(a, row + k, load_as(a, x, source + k))
         for k in range(whole, n_in):
             a[row + k] = peek(x, source + k)
-
-
-@outlined
-def _scatter(plan, a, samples, order, start, first, end, n_parts):
-    """Write sparse samples as dense rows into the first rows of a"""
-    lane = lanes(a)
-    stride = plan.padded[0]
-    zero = fill(a, 0.0)
-    for i in range(first, end):
-        sample = np.int64(order[start + i]) * n_parts
-        row = plan.a_start[0] + i * stride
-        for k in range(0, stride, lane):
-            store(a, row + k, zero)
-        for e in range(samples.cuts[sample], samples.cuts[sample + n_parts]):
-            a[row + np.int64(samples.entries[e])] = samples.values[e]
 
 
 @inlined
@@ -125,6 +107,7 @@ def _add_entries(plan, buffers, samples, order, start, first, end, n_parts):
     a = buffers.a
     w = buffers.w
     entries = samples.entries
+    values = samples.values
     cuts = samples.cuts
     lane = lanes(w)
     stride = plan.padded[1]
@@ -144,25 +127,23 @@ def _add_entries(plan, buffers, samples, order, start, first, end, n_parts):
             # four sums, so that a product need not wait for the one before it
             s0 = s1 = s2 = s3 = fill(w, 0.0)
             for e in range(begin, behind, ENTRIES):
-                prefetch(entries, ahead + e)
-                s0 = _add_entry(w, panel, entries, e, s0)
-                s1 = _add_entry(w, panel, entries, e + 1, s1)
-                s2 = _add_entry(w, panel, entries, e + 2, s2)
-                s3 = _add_entry(w, panel, entries, e + 3, s3)
-                s0 = _add_entry(w, panel, entries, e + 4, s0)
-                s1 = _add_entry(w, panel, entries, e + 5, s1)
-                s2 = _add_entry(w, panel, entries, e + 6, s2)
-                s3 = _add_entry(w, panel, entries, e + 7, s3)
+                fetch(entries, values, ahead + e)
+                s0 = _add_entry(w, panel, entries, values, e, s0)
+                s1 = _add_entry(w, panel, entries, values, e + 1, s1)
+                s2 = _add_entry(w, panel, entries, values, e + 2, s2)
+                s3 = _add_entry(w, panel, entries, values, e + 3, s3)
+                s0 = _add_entry(w, panel, entries, values, e + 4, s0)
+                s1 = _add_entry(w, panel, entries, values, e + 5, s1)
+                s2 = _add_entry(w, panel, entries, values, e + 6, s2)
+                s3 = _add_entry(w, panel, entries, values, e + 7, s3)
             at = plan.a_start[1] + i * stride + j
             store(a, at, fma((s0 + s1) + (s2 + s3), scales, load(a, at)))
 
 
 @inlined
-def _add_entry(w, panel, entries, e, total):
+def _add_entry(w, panel, entries, values, e, total):
     """total + x[k] * W[k, panel]"""
-    entry = peek(entries, e)
-    place = panel + np.int64(entry & np.uint32(0xFFFF))
-    return fma(unpack_bfloat16(w, entry), load(w, place), total)
+    return fma(value_of(w, entries, values, e), load(w, panel + row_of(entries, values, e) * lanes(w)), total)
 
 
 @inlined

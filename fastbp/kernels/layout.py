@@ -11,10 +11,8 @@ stays 0**: padded units have activation 0 and delta 0.
 
 **Input.** Most pixels of a drawing are 0 and their rows of W need take no part; but those in the middle are lit in most
 drawings. So the inputs are put in a new order: first the often nonzero ones, which stay a dense array, then the others,
-whose nonzero values become a list of entries for each sample. An entry is one uint32: the high half is the value as a
-bfloat16 (exact for bytes), the low half the place of the input's row in a panel. Lists are padded to a multiple of 8
-with zeros that point at 8 different rows behind the last input: one row would make each of the 8 updates wait for the
-one before. Only the first layer's rows of W know of the new order.
+whose nonzero values become a list of entries for each sample; see `entries`. Only the first layer's rows of W know of
+the new order.
 """
 
 from __future__ import annotations
@@ -24,27 +22,21 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .jit import kernel
+from .entries import ENTRIES
 from .simd import VECTOR_BYTES
 
 __all__ = [
-    "ENTRIES",
     "SPARE_ROWS",
     "Buffers",
     "Plan",
     "Rule",
     "Samples",
     "aligned",
-    "count_entries",
-    "cut_entries",
     "pack",
-    "pack_columns",
-    "pack_entries",
     "plan_of",
     "unpack",
 ]
 
-ENTRIES = 8
 SPARE_ROWS = ENTRIES
 
 
@@ -73,14 +65,13 @@ class Samples(NamedTuple):
     """Data that is trained on or measured."""
 
     x: NDArray[Any]  # u1|f4|f8 (n * n_dense,) the dense inputs, sample after sample
-    entries: NDArray[Any]  # u4 (n_entries,) the other inputs
+    entries: NDArray[Any]  # u4 (n_entries,) the other inputs, and
+    values: NDArray[Any]  # f4|f8 (n_entries,) their values; u1 (1,) where `entries` holds them too, see `entries`
     cuts: NDArray[Any]  # i8 (n * n_parts + 1,) where the entries of each sample start, and within it each part's
     y: NDArray[Any]  # i4 (n,) which row of `targets` is the sample's
     targets: NDArray[Any]  # f4|f8 (n_rows * padded outputs,) flat, zeros behind the last output
     scale: float  # network input = x * scale; applied once to the sum, not to every value
     sparse: bool  # whether there are entries that take part one by one
-    scattered: bool  # whether x is empty and entries[e] is the unit of the number values[e], for all inputs
-    values: NDArray[Any]  # f4|f8 (n_entries,) or one number
     weighted: bool  # whether samples count differently
     weights: NDArray[Any]  # f8 (n,) how much, or one number
 
@@ -194,96 +185,3 @@ def _columns(W: NDArray[Any], lanes: int) -> NDArray[Any]:
     wide = np.zeros((W.shape[0], -(-W.shape[1] // lanes) * lanes), dtype=W.dtype)
     wide[:, : W.shape[1]] = W
     return wide.reshape(W.shape[0], -1, lanes).transpose(1, 0, 2)
-
-
-# A byte has at most 8 significant bits and a bfloat16 has 8, so each of the 256 values is exact.
-_BFLOAT16 = np.arange(256, dtype=np.float32).view(np.uint32) & np.uint32(0xFFFF0000)
-_LOW_BITS, _LOW_HALVES, _LOW_BYTE = np.uint64(0x0101010101010101), np.uint64(0x0F0F0F0F0F0F0F0F), np.uint64(0xFF)
-_1, _2, _4, _8, _16, _32 = (np.uint64(shift) for shift in (1, 2, 4, 8, 16, 32))
-
-
-@kernel
-def pack_columns(x, columns, dense):
-    """dense[i * n + c] = x[i, columns[c]], with n columns
-
-    x         u1 (n_samples, n_in)   in
-    columns   i8 (n,)                in
-    dense     u1 (n_samples * n,)    out
-    """
-    at = 0
-    for i in range(x.shape[0]):
-        for c in range(columns.size):
-            dense[at] = x[i, columns[c]]
-            at += 1
-
-
-@kernel
-def count_entries(words, mask, starts):
-    """starts[i + 1] - starts[i] = nonzero bytes of sample i that the mask keeps, rounded up to a multiple of 8
-
-    words    u8 (n, n_in / 8)   in    eight inputs each, the first in the lowest byte
-    mask     u8 (n_in / 8,)     in    0xff for each input that becomes entries
-    starts   i8 (n + 1,)        out
-
-    Eight bytes at a time are as cheap as one: 1.8 ms for MNIST, and 15 byte by byte.
-    """
-    starts[0] = 0
-    for i in range(words.shape[0]):
-        n = np.uint64(0)
-        for k in range(words.shape[1]):
-            word = words[i, k] & mask[k]
-            word = (word | word >> _4) & _LOW_HALVES  # the lowest bit of each byte becomes 1 where any was
-            word |= word >> _2
-            word |= word >> _1
-            word &= _LOW_BITS
-            word += word >> _32  # their sum gathers in the lowest byte
-            word += word >> _16
-            word += word >> _8
-            n += word & _LOW_BYTE
-        starts[i + 1] = starts[i] + (np.int64(n) + ENTRIES - 1) // ENTRIES * ENTRIES
-
-
-@kernel
-def pack_entries(words, mask, places, first_spare, lanes, starts, entries):
-    """entries[starts[i] : starts[i + 1]] = bfloat16 of the value | places[k], for the nonzero inputs k of sample i
-
-    words     u8 (n, n_in / 8)       in
-    mask      u8 (n_in / 8,)         in
-    places    u4 (n_in,)             in    where the rows of the inputs start in a panel
-    starts    i8 (n + 1,)            in
-    entries   u4 (starts[n] + 1,)    out   the last one is of no use: zeros are written, and then overwritten
-    """
-    for i in range(words.shape[0]):
-        at = starts[i]
-        for k in range(words.shape[1]):
-            word = words[i, k] & mask[k]
-            if word != 0:
-                for byte in range(8):
-                    value = word & _LOW_BYTE
-                    entries[at] = _BFLOAT16[value] | places[8 * k + byte]
-                    at += value != 0
-                    word >>= _8
-        spare = first_spare
-        while at < starts[i + 1]:
-            entries[at] = np.uint32(spare * lanes)
-            spare += 1
-            at += 1
-
-
-@kernel
-def cut_entries(entries, starts, bounds, cuts):
-    """cuts[i * n_parts + p] = where the entries of sample i that belong to part p start
-
-    entries   u4 (n_entries,)          in    of each sample in the order of their places
-    starts    i8 (n + 1,)              in
-    bounds    i8 (n_parts + 1,)        in    the place at which each part starts
-    cuts      i8 (n * n_parts + 1,)    out
-    """
-    n_parts = bounds.size - 1
-    for i in range(starts.size - 1):
-        at = starts[i]
-        for part in range(n_parts):
-            while at < starts[i + 1] and np.int64(entries[at] & np.uint32(0xFFFF)) < bounds[part]:
-                at += 1
-            cuts[i * n_parts + part] = at
-    cuts[cuts.size - 1] = starts[starts.size - 1]

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UsageError
-from .layout import SPARE_ROWS, Plan, Samples, count_entries, cut_entries, pack_columns, pack_entries
+from .entries import ENTRIES, count_bytes, cut_entries, pack_bytes, pack_columns, pack_csr, pack_rows
+from .layout import SPARE_ROWS, Plan, Samples
 from .protocol import CsrRows, Split
 from .simd import VECTOR_BYTES
 
@@ -24,6 +25,7 @@ __all__ = ["Inputs", "cut_rows", "order_inputs", "pack_splits"]
 DENSE_SHARE = 0.4
 ENTRY_COST = 4.5  # what an entry costs in the backward pass, in multiples of a dense input
 SAMPLED_ROWS = 4096
+SLACK = 1.05  # room for entries, in multiples of what the sampled rows let expect
 
 
 class Inputs(NamedTuple):
@@ -41,18 +43,17 @@ class Inputs(NamedTuple):
 
 def order_inputs(x: NDArray[Any] | CsrRows, layout: str, lanes: int, batch_size: int) -> Inputs:
     """Choose the layout: auto, sparse or dense."""
-    if isinstance(x, CsrRows):
-        n, n_in = x.shape
-        return Inputs(np.arange(n_in), n_in, np.bincount(x.indices, minlength=n_in) / max(n, 1))
-    n_in = x.shape[1]
-    some = x[:: max(1, len(x) // SAMPLED_ROWS)]
-    shares = np.count_nonzero(some, axis=0) / max(len(some), 1)
+    n, n_in = x.shape
     everything = np.arange(n_in)
-    fits = x.dtype == np.uint8 and (n_in + SPARE_ROWS) * lanes <= 0xFFFF + 1
+    if isinstance(x, CsrRows):
+        shares = np.bincount(x.indices[: x.indptr[-1]], minlength=n_in) / max(n, 1)
+    else:
+        some = x[:: max(1, n // SAMPLED_ROWS)]
+        shares = np.count_nonzero(some, axis=0) / max(len(some), 1)
+    fits = isinstance(x, CsrRows) or x.dtype != np.uint8 or n_in + SPARE_ROWS <= 1 << 16
     if layout == "sparse" and not fits:
         raise UsageError(
-            f"sparse input takes bytes and at most {0x10000 // lanes - SPARE_ROWS} features, "
-            f"got {x.dtype} and {n_in}; use dense"
+            f"sparse input of bytes takes at most {(1 << 16) - SPARE_ROWS} features, got {n_in}; use dense"
         )
     if layout == "dense" or not fits:
         return Inputs(everything, n_in, shares)
@@ -107,50 +108,112 @@ def pack_splits(
     return samples
 
 
+class Packed(NamedTuple):
+    """The inputs of some samples, as `Samples` has them."""
+
+    x: NDArray[Any]
+    entries: NDArray[Any]
+    values: NDArray[Any]
+    starts: NDArray[Any]  # i8 (n + 1,) where the entries of each sample start
+
+
 def _pack(split: Split, x_scale: float, inputs: Inputs, entry_rows: NDArray[Any], dtype: Any) -> Samples:
     """The dense inputs, the entries and the padded targets of one split."""
     x, y, targets, weights = split
     n, n_in = x.shape
-    n_dense, n_parts = inputs.n_dense, len(entry_rows) - 1
+    n_parts = len(entry_rows) - 1
     lanes = VECTOR_BYTES // np.dtype(dtype).itemsize
-    starts = np.zeros(n + 1, dtype=np.int64)
-    cuts = np.zeros(n * n_parts + 1, dtype=np.int64)
-    entries = np.empty(1, dtype=np.uint32)
-    values = np.empty(1, dtype=dtype)
     if isinstance(x, CsrRows):
-        dense = np.empty(0, dtype=dtype)
-        entries, values = x.indices.astype(np.uint32), np.ascontiguousarray(x.data, dtype=dtype)
-        cuts[:-1], cuts[-1] = np.repeat(x.indptr[:-1], n_parts), x.indptr[-1]
-    elif n_dense == n_in:
-        dense = x.reshape(-1)
+        packed = _pack_csr(x, inputs, dtype)
+    elif inputs.n_dense == n_in:
+        starts, unused = (
+            np.zeros(n + 1, dtype=np.int64),
+            np.zeros(1, dtype=np.uint32 if x.dtype == np.uint8 else np.uint16),
+        )
+        packed = Packed(x.reshape(-1), unused, np.zeros(1, dtype=x.dtype), starts)
     else:
-        dense = np.empty(n * n_dense, dtype=np.uint8)
-        pack_columns(_frozen(x), inputs.order[:n_dense], dense)
-        mask, places = np.zeros(-(-n_in // 8) * 8, dtype=np.uint8), np.zeros(-(-n_in // 8) * 8, dtype=np.uint32)
-        mask[inputs.order[n_dense:]] = 0xFF
-        places[inputs.order] = np.arange(n_in) * lanes
-        words = _words(x)
-        count_entries(words, _words(mask[None])[0], starts)
-        entries = np.empty(int(starts[-1]) + 1, dtype=np.uint32)
-        pack_entries(words, _words(mask[None])[0], places, n_in, lanes, starts, entries)
-        cuts = starts if n_parts == 1 else cuts
-        if n_parts > 1:
-            cut_entries(entries, starts, entry_rows * lanes, cuts)
+        packed = _pack_bytes(x, inputs) if x.dtype == np.uint8 else _pack_rows(x, inputs)
+    cuts = packed.starts
+    if n_parts > 1:
+        cuts = np.zeros(n * n_parts + 1, dtype=np.int64)
+        cut_entries(packed.entries, packed.values, packed.starts, entry_rows, cuts)
     padded = np.zeros((len(targets), -(-targets.shape[1] // lanes) * lanes), dtype=dtype)
     padded[:, : targets.shape[1]] = targets
     return Samples(
-        x=_frozen(dense),
-        entries=entries,
+        x=_frozen(packed.x),
+        entries=packed.entries,
+        values=packed.values,
         cuts=cuts,
         y=_frozen(y),
         targets=padded.reshape(-1),
         scale=float(x_scale),
-        sparse=n_dense < n_in,
-        scattered=isinstance(x, CsrRows),
-        values=_frozen(values),
+        sparse=inputs.n_dense < n_in,
         weighted=weights is not None,
         weights=_frozen(np.ones(1) if weights is None else weights.astype(np.float64)),
     )
+
+
+def _pack_bytes(x: NDArray[Any], inputs: Inputs) -> Packed:
+    (n, n_in), n_dense = x.shape, inputs.n_dense
+    dense = np.empty(n * n_dense, dtype=np.uint8)
+    pack_columns(_frozen(x), inputs.order[:n_dense], dense)
+    mask, rows = np.zeros(-(-n_in // 8) * 8, dtype=np.uint8), np.zeros(-(-n_in // 8) * 8, dtype=np.uint32)
+    mask[inputs.order[n_dense:]] = 0xFF
+    rows[inputs.order] = np.arange(n_in)
+    words, mask = _words(x), _words(mask[None])[0]
+    starts = np.zeros(n + 1, dtype=np.int64)
+    count_bytes(words, mask, starts)
+    entries = np.empty(int(starts[-1]) + 1, dtype=np.uint32)
+    pack_bytes(words, mask, rows, n_in, starts, entries)
+    return Packed(dense, entries, np.zeros(1, dtype=np.uint8), starts)
+
+
+def _pack_rows(x: NDArray[Any], inputs: Inputs) -> Packed:
+    (n, n_in), n_dense = x.shape, inputs.n_dense
+    dense = np.empty(n * n_dense, dtype=x.dtype)
+    starts = np.zeros(n + 1, dtype=np.int64)
+    order = inputs.order.astype(np.uint64)
+    expected = float(inputs.shares[n_dense:].sum()) + ENTRIES / 2  # entries of a sample
+    longest = n_in - n_dense + ENTRIES
+    entries, values = np.empty(0, dtype=_row_type(n_in)), np.empty(0, dtype=x.dtype)
+    done, used = 0, 0
+    while done < n:
+        if done:  # there are more of them than expected
+            expected = max(expected, used / done)
+        room = used + int(SLACK * expected * (n - done)) + 2 * longest
+        entries, values = _enlarged(entries, used, room), _enlarged(values, used, room)
+        done = pack_rows(_frozen(x), order, np.uint64(n_dense), done, starts, dense, entries, values)
+        used = int(starts[done])
+    return Packed(dense, entries, values, starts)
+
+
+def _row_type(n_in: int) -> Any:
+    return np.uint16 if n_in + SPARE_ROWS <= 1 << 16 else np.uint32
+
+
+def _enlarged(array: NDArray[Any], used: int, size: int) -> NDArray[Any]:
+    """A longer array with the same first elements; what is not used takes no memory."""
+    larger = np.empty(size, dtype=array.dtype)
+    larger[:used] = array[:used]
+    return larger
+
+
+def _pack_csr(x: CsrRows, inputs: Inputs, dtype: Any) -> Packed:
+    (n, n_in), n_dense = x.shape, inputs.n_dense
+    n_data = int(x.indptr[-1])  # SciPy's arrays may be longer
+    data, indices = np.asarray(x.data[:n_data], dtype=dtype), np.asarray(x.indices[:n_data], dtype=np.int32)
+    numbers = np.repeat(np.arange(n), np.diff(x.indptr))
+    if np.any((np.diff(indices) < 0) & (np.diff(numbers) == 0)):
+        ascending = np.lexsort((indices, numbers))
+        data, indices = data[ascending], indices[ascending]
+    rows = np.empty(n_in, dtype=np.int64)
+    rows[inputs.order] = np.arange(n_in)
+    starts = np.zeros(n + 1, dtype=np.int64)
+    dense = np.zeros(n * n_dense, dtype=dtype)
+    entries, values = (np.empty(len(data) + ENTRIES * n, dtype=kind) for kind in (_row_type(n_in), dtype))
+    given = (np.ascontiguousarray(array) for array in (data, indices, np.asarray(x.indptr, dtype=np.int64)))
+    pack_csr(*map(_frozen, given), rows, n_dense, starts, dense, entries, values)
+    return Packed(dense, entries, values, starts)
 
 
 def _words(x: NDArray[Any]) -> NDArray[Any]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CsrRows", "Engine", "Evaluation", "Fleet", "Settings", "Split"]
+__all__ = ["CsrRows", "Engine", "Evaluation", "Fleet", "OptimizerState", "Settings", "Split"]
 
 
 class Split(NamedTuple):
@@ -32,7 +32,7 @@ class CsrRows(NamedTuple):
     """Sparse samples in place of `Split.x`, as SciPy keeps them: row i has data[indptr[i] : indptr[i + 1]]."""
 
     data: NDArray[Any]  # of theta's dtype
-    indices: NDArray[np.int32]  # the feature of each value; no feature twice in a row
+    indices: NDArray[np.int32]  # the feature of each value; no feature twice in a row, best in ascending order
     indptr: NDArray[np.int64]  # (n + 1,)
     n_features: int
 
@@ -68,6 +68,14 @@ class Evaluation(NamedTuple):
     accuracy: float | None  # fraction of right answers; None where targets are values, or there are no samples
 
 
+class OptimizerState(NamedTuple):
+    """What an optimizer remembers from one update to the next, in theta's layout."""
+
+    moments: NDArray[np.floating] | None  # (n_parameters,) velocity, or mean of gradients; None: it has none
+    squares: NDArray[np.floating] | None  # (n_parameters,) mean of squared gradients; None: it has none
+    n_updates: int  # so far; Adam's correction and the units that dropout leaves out follow from it
+
+
 class Engine(Protocol):
     """Anything that trains a network on samples that it holds."""
 
@@ -95,6 +103,15 @@ class Engine(Protocol):
 
     def reset_state(self) -> None:
         """Forget moments and the number of updates, as if nothing had been learnt; the parameters stay."""
+
+    def state(self) -> OptimizerState:
+        """What the optimizer remembers, as copies: with the parameters, all that a run depends on."""
+
+    def set_state(self, state: OptimizerState) -> None:
+        """Go on from a state that an engine for the same network had, of whatever kind it was.
+
+        What this optimizer does not use is left aside, and what it lacks is 0.
+        """
 
     def parameters(self) -> NDArray[np.floating]:
         """A copy of theta, (n_parameters,)."""

@@ -35,7 +35,6 @@ __all__ = [
     "prefetch",
     "sqrt",
     "store",
-    "unpack_bfloat16",
     "where_less",
 ]
 
@@ -86,11 +85,20 @@ def pointer_to(context: Any, builder: Any, array_type: Any, array: Any, index: A
     return builder.gep(data, [index], inbounds=True)
 
 
-def _splat(builder: Any, vector: Any, scalar: Any) -> Any:
+def splat(builder: Any, vector: Any, scalar: Any) -> Any:
     one = builder.insert_element(ir.Constant(llvm_type(vector), ir.Undefined), scalar, ir.Constant(ir.IntType(32), 0))
     return builder.shuffle_vector(
         one, one, ir.Constant(ir.VectorType(ir.IntType(32), vector.lanes), [0] * vector.lanes)
     )
+
+
+def ask_for(builder: Any, address: Any) -> None:
+    """Prefetch a cache line for reading."""
+    i8, i32 = ir.IntType(8), ir.IntType(32)
+    pointer = builder.bitcast(address, i8.as_pointer())
+    function_type = ir.FunctionType(ir.VoidType(), [pointer.type, i32, i32, i32])
+    function = cgutils.get_or_insert_function(builder.module, function_type, "llvm.prefetch.p0")
+    builder.call(function, [pointer, ir.Constant(i32, 0), ir.Constant(i32, 3), ir.Constant(i32, 1)])
 
 
 def call_llvm(builder: Any, name: str, result: Any, *args: Any) -> Any:
@@ -129,7 +137,7 @@ def _binary(symbol: Any, emit: str) -> None:
         def side(value: Any, kind: Any) -> Any:
             if isinstance(kind, Vector):
                 return value
-            return _splat(builder, vector, context.cast(builder, value, kind, vector.dtype))
+            return splat(builder, vector, context.cast(builder, value, kind, vector.dtype))
 
         return getattr(builder, emit)(*map(side, args, sig.args))
 
@@ -262,7 +270,7 @@ def _(typing_context, array, index):
 
     def generate(context, builder, sig, args):
         scalar = builder.load(pointer_to(context, builder, sig.args[0], *args))
-        return _splat(builder, vector, scalar)
+        return splat(builder, vector, scalar)
 
     return vector(array, types.intp), generate
 
@@ -279,28 +287,9 @@ def _(typing_context, like, value):
         return None
 
     def generate(context, builder, sig, args):
-        return _splat(builder, vector, context.cast(builder, args[1], sig.args[1], vector.dtype))
+        return splat(builder, vector, context.cast(builder, args[1], sig.args[1], vector.dtype))
 
     return vector(like, value), generate
-
-
-def unpack_bfloat16(array, bits):
-    """The vector that holds, in every lane, the bfloat16 number in the high half of the uint32 `bits`"""
-    return np.full(lanes(array), np.uint32(bits & 0xFFFF0000).view(np.float32), dtype=array.dtype)
-
-
-@lowers(unpack_bfloat16)
-def _(typing_context, array, bits):
-    vector = vector_of(array)
-    if vector is None:
-        return None
-
-    def generate(context, builder, sig, args):
-        word = builder.and_(args[1], ir.Constant(ir.IntType(32), 0xFFFF0000))
-        value = builder.bitcast(word, ir.FloatType())
-        return _splat(builder, vector, context.cast(builder, value, types.float32, vector.dtype))
-
-    return vector(array, types.uint32), generate
 
 
 def peek(array, index):
@@ -328,11 +317,7 @@ def prefetch(array, index):
 @lowers(prefetch)
 def _(typing_context, array, index):
     def generate(context, builder, sig, args):
-        pointer = builder.bitcast(pointer_to(context, builder, sig.args[0], *args), ir.IntType(8).as_pointer())
-        i32 = ir.IntType(32)
-        function_type = ir.FunctionType(ir.VoidType(), [pointer.type, i32, i32, i32])
-        function = cgutils.get_or_insert_function(builder.module, function_type, "llvm.prefetch.p0")
-        builder.call(function, [pointer, ir.Constant(i32, 0), ir.Constant(i32, 3), ir.Constant(i32, 1)])
+        ask_for(builder, pointer_to(context, builder, array, *args))
         return context.get_dummy_value()
 
     return types.void(array, types.intp), generate

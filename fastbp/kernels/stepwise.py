@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..streams import stream_key
-from .codes import ACTIVATION, ADAM, ADAMW, COST, MOMENTUM, NESTEROV, RMSPROP
+from .codes import ACTIVATION, ADAM, ADAMW, COST, MOMENTUM, NESTEROV, RMSPROP, WITH_MOMENTS, WITH_SQUARES
 from .dropout import factors
-from .protocol import Evaluation, Settings, Split
+from .protocol import Evaluation, OptimizerState, Settings, Split
 
 __all__ = ["StepwiseEngine"]
 
@@ -134,6 +134,20 @@ class StepwiseEngine:
     def reset_state(self) -> None:
         self._state[:] = 0
         self._n_updates = 0
+
+    def state(self) -> OptimizerState:
+        moments, squares = self._state.copy()
+        optimizer = self._settings.optimizer
+        return OptimizerState(
+            moments if optimizer in WITH_MOMENTS else None,
+            squares if optimizer in WITH_SQUARES else None,
+            self._n_updates,
+        )
+
+    def set_state(self, state: OptimizerState) -> None:
+        for row, values in zip(self._state, (state.moments, state.squares), strict=True):
+            row[:] = 0 if values is None else values
+        self._n_updates = state.n_updates
 
     def parameters(self) -> Array:
         return self._theta.copy()

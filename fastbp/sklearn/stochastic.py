@@ -6,6 +6,7 @@ Everything that decides when to stop follows scikit-learn's MLP, and random numb
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,9 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import shuffle
 
-from ..kernels import Settings
+from ..kernels import OptimizerState, Settings
 from .callbacks import Tasks
-from .engines import OptimizerState, engine_for, load_state, state_of
+from .engines import engine_for
 from .outputs import mean_loss, network_outputs
 from .problem import Problem
 
@@ -26,6 +27,15 @@ Array = NDArray[Any]
 SMALLEST_RATE = 1e-6  # an adaptive learning rate below this ends training
 
 
+@dataclass
+class Memory:
+    """What the next call of partial_fit goes on from. It can be pickled, and used on a machine of another kind."""
+
+    solver: str
+    learning_rate: float
+    state: OptimizerState | None = None
+
+
 def fit_stochastic(est: Any, problem: Problem, theta: Array, incremental: bool, tasks: Tasks) -> Array:
     """Train from `theta` and return the parameters that the estimator keeps; the curves are written to `est`.
 
@@ -33,8 +43,8 @@ def fit_stochastic(est: Any, problem: Problem, theta: Array, incremental: bool, 
     """
     batch_size = _batch_size(est.batch_size, problem.n_trained)
     settings = est._settings(batch_size)
-    state = _state(est, incremental)
-    run = _Run(est, problem, theta, settings, state)
+    memory = _memory(est, incremental)
+    run = _Run(est, problem, theta, settings, memory)
     # Where a warm start finds no better score than earlier fits had, scikit-learn keeps its last weights; so do we.
     best = None
     if incremental or not est.loss_curve_:
@@ -56,10 +66,10 @@ def fit_stochastic(est: Any, problem: Problem, theta: Array, incremental: bool, 
                 best = run.engine.parameters()
             _count_idle_epochs(est)
             if est.solver == "sgd" and est.learning_rate == "invscaling":
-                state.learning_rate = float(est.learning_rate_init) / (est.t_ + 1) ** est.power_t
+                memory.learning_rate = float(est.learning_rate_init) / (est.t_ + 1) ** est.power_t
             asked = tasks.end(run.attributes)
             if est._no_improvement_count > est.n_iter_no_change:
-                if _lower_or_stop(est, state):
+                if _lower_or_stop(est, memory):
                     est.stopped_ = True
                     break
                 est._no_improvement_count = 0
@@ -76,8 +86,7 @@ def fit_stochastic(est: Any, problem: Problem, theta: Array, incremental: bool, 
         warnings.warn("Training interrupted by user.", stacklevel=2)
 
     last = run.engine.parameters()
-    state_of(run.engine, problem.shape, state, settings.optimizer)
-    est._optimizer = state
+    est._optimizer = replace(memory, state=run.engine.state())
     if not est.early_stopping or best is None:
         return last
     est._best_coefs, est._best_intercepts = problem.shape.arrays_of(best)
@@ -88,13 +97,13 @@ def fit_stochastic(est: Any, problem: Problem, theta: Array, incremental: bool, 
 class _Run:
     """One engine with the samples of a fit, epoch after epoch."""
 
-    def __init__(self, est: Any, problem: Problem, theta: Array, settings: Settings, state: OptimizerState) -> None:
-        self.est, self.problem, self.settings, self.state = est, problem, settings, state
+    def __init__(self, est: Any, problem: Problem, theta: Array, settings: Settings, memory: Memory) -> None:
+        self.est, self.problem, self.settings, self.memory = est, problem, settings, memory
         self.engine = engine_for(
             problem.shape, theta, problem.X, problem.targets, problem.weights, settings, est.threads
         )
-        if state.n_updates:
-            load_state(self.engine, problem.shape, state)
+        if memory.state is not None:
+            self.engine.set_state(memory.state)
         size = settings.batch_size
         self.starts = np.arange(0, problem.n_trained, size)
         self.sizes = np.minimum(size, problem.n_trained - self.starts)
@@ -113,7 +122,7 @@ class _Run:
         order = visits if self.problem.rows is None else self.problem.rows[visits]
         order = order.astype(np.uint32)
         totals = self._totals(order)
-        etas = np.full(len(self.starts), self.state.learning_rate)
+        etas = np.full(len(self.starts), self.memory.learning_rate)
         costs = np.empty(len(self.starts))
         shape, settings = self.problem.shape, self.settings
         n_outputs = shape.sizes[-1] if shape.names[-1] == "identity" else 1
@@ -168,12 +177,12 @@ def _batch_size(wanted: Any, n: int) -> int:
     return int(np.clip(wanted, 1, n))
 
 
-def _state(est: Any, incremental: bool) -> OptimizerState:
-    """Of the optimiser: that of the last call where training goes on, else a new one."""
-    earlier = getattr(est, "_optimizer", None)
+def _memory(est: Any, incremental: bool) -> Memory:
+    """That of the last call where training goes on, else a new one."""
+    earlier: Memory | None = getattr(est, "_optimizer", None)
     if incremental and earlier is not None and earlier.solver == est.solver:
-        return OptimizerState(**vars(earlier))
-    return OptimizerState(est.solver, float(est.learning_rate_init))
+        return replace(earlier)
+    return Memory(est.solver, float(est.learning_rate_init))
 
 
 def _count_idle_epochs(est: Any) -> None:
@@ -185,18 +194,18 @@ def _count_idle_epochs(est: Any) -> None:
     est.best_loss_ = min(est.best_loss_, loss) if loss == loss else est.best_loss_
 
 
-def _lower_or_stop(est: Any, state: OptimizerState) -> bool:
+def _lower_or_stop(est: Any, memory: Memory) -> bool:
     """Too many idle epochs: stop, or go on with a fifth of an adaptive learning rate. True to stop."""
     what = "Validation score" if est.early_stopping else "Training loss"
     text = f"{what} did not improve more than tol={est.tol:f} for {est.n_iter_no_change} consecutive epochs."
     if est.solver != "sgd" or est.learning_rate != "adaptive":
         _say(est, f"{text} Stopping.")
         return True
-    if state.learning_rate <= SMALLEST_RATE:
+    if memory.learning_rate <= SMALLEST_RATE:
         _say(est, f"{text} Learning rate too small. Stopping.")
         return True
-    state.learning_rate /= 5.0
-    _say(est, f"{text} Setting learning rate to {state.learning_rate:f}")
+    memory.learning_rate /= 5.0
+    _say(est, f"{text} Setting learning rate to {memory.learning_rate:f}")
     return False
 
 

@@ -48,6 +48,7 @@ from fastbp.kernels import (
     open_engine,
     reference,
 )
+from fastbp.kernels.codes import WITH_SQUARES
 from fastbp.kernels.order import shuffle
 
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
@@ -376,6 +377,41 @@ def test_parameters_and_state_can_be_set_back(blocks_together):
 
 
 @simulated
+@pytest.mark.parametrize("parts", [1, 4])
+@pytest.mark.parametrize("optimizer", [SGD, MOMENTUM, NESTEROV, RMSPROP, ADAM, ADAMW])
+@pytest.mark.parametrize("blocks_together", ["forward"], indirect=True)
+def test_another_engine_goes_on_from_a_state(optimizer, parts, blocks_together, monkeypatch):
+    """Bit for bit; and its numbers are those of the reference, place by place."""
+    from fastbp.kernels import cuda_engine, cuda_layout
+
+    monkeypatch.setattr(cuda_layout, "FEW_INPUTS", 8)
+    monkeypatch.setattr(cuda_engine, "processors", lambda: parts)
+    rng = np.random.default_rng(0)
+    network = Network((37, 6, 5), ("sigmoid", "softmax"), "cross_entropy")
+    train = samples(8, 37, 5, "bytes", rng)
+    theta = network.initial_parameters(1)
+    order, etas, costs = rng.permutation(8).astype(np.uint32), np.full(2, 0.01), np.empty(2)
+
+    def engine(start):
+        return cuda_engine.CudaEngine(network, start, train, train, S(optimizer, 4, decay=0.1), x_scale=1 / 255)
+
+    first = engine(theta)
+    first.run(order, etas, costs)
+    second = engine(first.parameters())
+    second.set_state(first.state())
+    for each in (first, second):
+        each.run(order, etas, costs)
+    np.testing.assert_array_equal(first.parameters(), second.parameters())
+    wanted = open_engine(network, theta, train, train, S(optimizer, 4, decay=0.1), x_scale=1 / 255, engine="reference")
+    for _ in range(2):
+        wanted.run(order, etas, costs)
+    for ours, theirs in zip(second.state(), wanted.state(), strict=True):
+        assert (ours is None) == (theirs is None)
+        if ours is not None:
+            np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-6)
+
+
+@simulated
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of NumPy's scalars, which the simulator computes with
 def test_divergence_shows(blocks_together):
     from fastbp.kernels.cuda_engine import CudaEngine
@@ -605,7 +641,7 @@ def test_every_optimiser_is_one_formula():
         g = dW * step[at.MEAN] + step[at.DECAY] * W
         new_m = rule[at.KEEP] * m + (rule[at.GAIN] + rule[at.GAIN_RATE] * step[at.RATE]) * g
         change = rule[at.PLAIN_RATE] * step[at.RATE] * g + (rule[at.USE] + rule[at.USE_RATE] * step[at.RATE]) * new_m
-        if at.has_square(settings):
+        if settings.optimizer in WITH_SQUARES:
             new_u = rule[at.BETA] * u + (1 - rule[at.BETA]) * g * g
             change /= np.sqrt(new_u) + rule[at.EPSILON]
         ours = step[at.SHRINK] * W + change

@@ -8,10 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastbp.errors import UsageError
-from fastbp.kernels import OPTIMIZER, Settings, Split, fused, reference
+from fastbp.kernels import OPTIMIZER, Settings, Split, entries, fused, reference
 from fastbp.kernels import cpu as cpu_module
-from fastbp.kernels import layout as layout_module
 from fastbp.kernels.cpu import FusedEngine
 from fastbp.kernels.stepwise import StepwiseEngine
 from fastbp.network import Network
@@ -235,7 +233,7 @@ def test_a_single_output_answers_by_its_half(output: str, cost: str) -> None:
 
 
 def test_which_layout_is_chosen() -> None:
-    """Inputs that are mostly nonzero are dense, the others sparse; floats are dense."""
+    """Inputs that are mostly nonzero are dense, the others sparse."""
     rng = np.random.default_rng(12)
     network = Network((40, 4, 2), ("sigmoid", "softmax"), "cross_entropy")
     y = rng.integers(0, 2, 60).astype(np.int32)
@@ -258,9 +256,10 @@ def test_which_layout_is_chosen() -> None:
     assert sorted(both._inputs) == list(range(40))
     assert engine(lit, "sparse").name == "fused sparse float32"
     assert engine(mixed, "dense").name == "fused dense float32"
-    assert engine(mixed / np.float32(255)).name == "fused dense float32"
-    with pytest.raises(UsageError, match="sparse input takes bytes"):
-        engine(mixed / np.float32(255), "sparse")
+    floats = mixed / np.float32(255)
+    assert engine(floats).name == "fused mixed float32"
+    assert engine(floats, "sparse").name == "fused sparse float32"
+    assert engine(floats + 1).name == "fused dense float32"
 
 
 def test_read_only_samples_compile_nothing_new() -> None:
@@ -270,8 +269,8 @@ def test_read_only_samples_compile_nothing_new() -> None:
     y = rng.integers(0, 2, 60).astype(np.int32)
     x = images(rng, 60, 24)
     engine, _ = both_engines(network, x, y, np.eye(2), "float32", "auto", optimizer=0, batch_size=8)
-    before = [len(f.signatures) for f in (fused.run_batches, fused.refresh, layout_module.pack_entries)]
+    before = [len(f.signatures) for f in (fused.run_batches, fused.refresh, entries.pack_bytes)]
     x.setflags(write=False)
     again, _ = both_engines(network, x, y, np.eye(2), "float32", "auto", optimizer=0, batch_size=8)
-    assert before == [len(f.signatures) for f in (fused.run_batches, fused.refresh, layout_module.pack_entries)]
+    assert before == [len(f.signatures) for f in (fused.run_batches, fused.refresh, entries.pack_bytes)]
     assert engine.evaluate("train") == again.evaluate("train")

@@ -18,7 +18,7 @@ from numba.core.caching import NullCache
 from numba.core.dispatcher import Dispatcher
 
 import fastbp.kernels
-from fastbp.kernels import Settings, Split, fused, jit, layout, open_engine
+from fastbp.kernels import Settings, Split, entries, fused, jit, open_engine
 from fastbp.network import Network
 
 PACKAGE = Path(fastbp.kernels.__file__).parents[1]
@@ -286,7 +286,7 @@ def dispatchers() -> dict[str, Dispatcher]:
 def test_all_kernels_use_this_cache_and_no_other():
     compiled = dispatchers()
     kept = {name for name, dispatcher in compiled.items() if isinstance(dispatcher._cache, jit.KernelCache)}
-    assert {"stages.forward", "fused.run_batches", "order.shuffle", "layout.pack_entries"} <= kept
+    assert {"stages.forward", "fused.run_batches", "order.shuffle", "entries.pack_bytes"} <= kept
     assert all(isinstance(compiled[name]._cache, NullCache) for name in compiled.keys() - kept)
 
 
@@ -304,12 +304,15 @@ def test_machine_says_what_kernels_are_compiled_for():
     assert 1 <= facts["threads"] <= os.cpu_count()
 
 
-def train_a_little(sizes, activations, cost, *, layout="sparse", optimizer=0, dtype="float32", frozen=False, **rule):
+def train_a_little(
+    sizes, activations, cost, *, layout="sparse", optimizer=0, dtype="float32", frozen=False, kind="uint8", **rule
+):
     """Parameters and costs after six batches and an evaluation."""
     rng = np.random.default_rng(sum(sizes))
     network = Network(sizes, activations, cost)
     x = rng.integers(0, 256, (17, sizes[0])).astype(np.uint8)
     x[rng.random(x.shape) < 0.5] = 0
+    x = x if kind == "uint8" else x.astype(dtype)
     y = rng.integers(0, sizes[-1], 17).astype(np.int32)
     x.flags.writeable = y.flags.writeable = not frozen
     split = Split(x, y, np.eye(sizes[-1], dtype=dtype))
@@ -334,13 +337,20 @@ VARIETY = [
 ]
 
 
+INTERPRETED = [
+    *VARIETY[:5],
+    ((9, 4, 2), ("sigmoid", "softmax"), "cross_entropy", {"kind": "numbers"}),
+    ((40, 4, 2), ("sigmoid", "softmax"), "cross_entropy", {"kind": "numbers", "layout": "auto", "optimizer": 2}),
+]
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_one_compilation_serves_every_network_and_setting(dtype):
     kernels = {
         "run_batches": fused.run_batches,
         "refresh": fused.refresh,
-        "count_entries": layout.count_entries,
-        "pack_entries": layout.pack_entries,
+        "count_bytes": entries.count_bytes,
+        "pack_bytes": entries.pack_bytes,
     }
     sizes, activations, cost, rule = VARIETY[0]
     train_a_little(sizes, activations, cost, dtype=dtype, **rule)
@@ -358,15 +368,17 @@ def test_interpreted_kernels_compute_the_same():
     tests = runpy.run_path({str(Path(__file__))!r})
     results = [
         tests["train_a_little"](*case[:3], dtype=dtype, **case[3])
-        for dtype in ("float32", "float64") for case in tests["VARIETY"][:5]
+        for dtype in ("float32", "float64") for case in tests["INTERPRETED"]
     ]
     answer(results=results, kind=type(tests["fused"].run_batches).__name__)
     """
     interpreted = run(program, None, NUMBA_DISABLE_JIT="1")
     assert interpreted["kind"] == "function"
     compiled = [
-        train_a_little(*case[:3], dtype=dtype, **case[3]) for dtype in ("float32", "float64") for case in VARIETY[:5]
+        train_a_little(*case[:3], dtype=dtype, **case[3]) for dtype in ("float32", "float64") for case in INTERPRETED
     ]
     for number, (ours, plain) in enumerate(zip(compiled, interpreted["results"], strict=True)):
-        tolerance = 1e-5 if number < 5 else 1e-12
-        np.testing.assert_allclose(ours, plain, rtol=tolerance, atol=tolerance, err_msg=str(VARIETY[number % 5]))
+        tolerance = 1e-5 if number < len(INTERPRETED) else 1e-12
+        np.testing.assert_allclose(
+            ours, plain, rtol=tolerance, atol=tolerance, err_msg=str(INTERPRETED[number % len(INTERPRETED)])
+        )

@@ -1,4 +1,4 @@
-"""Packed weights and sparse input: everything finds its place and comes back."""
+"""Packed weights: everything finds its place and comes back."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 
 from fastbp.kernels.layout import aligned, pack, plan_of, unpack
-from fastbp.kernels.packing import Inputs, _pack
-from fastbp.kernels.protocol import Split
 from fastbp.network import Network
 
 
@@ -39,32 +37,3 @@ def test_arrays_start_on_a_cache_line() -> None:
             assert array.ctypes.data % 64 == 0
             assert array.size == n
             assert not array.any()
-
-
-@pytest.mark.parametrize("lanes", [8, 16])
-def test_dense_columns_and_entries_say_what_the_samples_hold(lanes: int) -> None:
-    rng = np.random.default_rng(0)
-    x = (rng.integers(1, 256, (50, 30)) * (rng.random((50, 30)) < 0.4)).astype(np.uint8)
-    x[3], x[4], x[5, :] = 0, 255, np.arange(30)  # none, all, and a row with one 0
-    order = rng.permutation(30)
-    first, others = order[:8], order[8:]
-    split = Split(x, np.zeros(50, np.int32), np.eye(1))
-    inputs = Inputs(order, 8, np.ones(30))
-    samples = _pack(split, 1.0, inputs, np.array([8, 48]), np.float32 if lanes == 16 else np.float64)
-    np.testing.assert_array_equal(samples.x.reshape(50, 8), x[:, first])
-    starts, entries = samples.cuts, samples.entries
-    for i, row in enumerate(x[:, others]):
-        part = entries[starts[i] : starts[i + 1]]
-        n = np.count_nonzero(row)
-        assert len(part) % 8 == 0
-        assert len(part) - n < 8
-        values = (part & np.uint32(0xFFFF0000)).view(np.float32)
-        places = (part & np.uint32(0xFFFF)).astype(int)
-        assert (places % lanes == 0).all()
-        decoded = np.zeros(38)
-        decoded[places // lanes] = values
-        np.testing.assert_array_equal(decoded[8:30], row)
-        pads = places[n:] // lanes
-        assert len(set(pads)) == len(pads)
-        assert (values[n:] == 0).all()
-        assert set(pads) <= set(range(30, 38))

@@ -23,7 +23,6 @@ from fastbp.kernels.simd import (
     prefetch,
     sqrt,
     store,
-    unpack_bfloat16,
     where_less,
 )
 from fastbp.kernels.simd_functions import exp, fold_add, fold_max, log, transpose
@@ -137,22 +136,6 @@ def test_transpose(dtype: Any) -> None:
     np.testing.assert_array_equal(target, plain)
     for row in range(n):
         np.testing.assert_array_equal(target[7 + 3 * n * row :][:n], source[5 + row :: 2 * n][:n])
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_bytes_are_exact_in_bfloat16(dtype: Any) -> None:
-    n = 64 // np.dtype(dtype).itemsize
-    out = np.empty(n, dtype)
-
-    @njit
-    def unpack(bits, out):
-        store(out, 0, unpack_bfloat16(out, bits))
-
-    for value in range(256):
-        bits = np.uint32(np.float32(value).view(np.uint32) | np.uint32(0xABC))  # the low half is another matter
-        unpack(bits, out)
-        assert list(out) == [value] * n
-        assert list(unpack_bfloat16(out, bits)) == [value] * n
 
 
 def test_interpreted_accesses_are_checked() -> None:

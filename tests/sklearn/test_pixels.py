@@ -17,7 +17,6 @@ from fastbp.sklearn.engines import bytes_of
 @pytest.fixture
 def pixels(monkeypatch):
     monkeypatch.setattr(engines, "LARGE", 1000)
-    monkeypatch.setattr(engines, "LOOKED_AT", 7)
     rng = np.random.default_rng(0)
     x = (rng.integers(0, 256, (60, 40)) * (rng.random((60, 40)) < 0.4)).astype(np.uint8)
     x[0, :2] = 0, 255
