@@ -5,7 +5,7 @@ A Config and a Dataset come in, a Network and a number go out. Refused: layers t
 
 from __future__ import annotations
 
-from .config import VALUE_COSTS, Config, parse_layers
+from .config import OUTPUT_OF, VALUE_COSTS, Config, parse_layers
 from .data.dataset import Dataset
 from .errors import UsageError
 from .network import Network
@@ -24,7 +24,10 @@ SGD_RATES = {
     "leaky_relu": 0.1,
     "identity": 0.1,
     "exponential": 0.02,
+    "maxout": 0.1,
+    "step": 1.0,
 }
+RATE_OF_OTHERS = 0.1  # of functions that nobody has measured
 COST_FACTORS = {
     "squared_error": 2.0,
     "mean_squared_error": 1.0,
@@ -68,13 +71,18 @@ def network_for(config: Config, data: Dataset) -> Network:
     outputs = {n_outputs}
     if n_outputs == 2 and not data.is_regression and output_activation != "softmax":
         outputs.add(1)  # one output can tell two classes apart
-        if cost == "binary_cross_entropy":
+        if cost in ("binary_cross_entropy", "perceptron"):
             n_outputs = 1
     if not (len(sizes) >= 2 and sizes[0] == data.n_features and sizes[-1] in outputs):
         _refuse_misfit(config.layers, sizes, data, n_outputs)
         sizes = (data.n_features, *sizes, n_outputs)
     hidden = config.hidden_activations
     n_hidden = len(sizes) - 2
+    if output_activation == "step" and n_hidden:
+        raise UsageError(
+            f"output_activation step is trained without hidden layers only, by the perceptron rule, and layers "
+            f"{config.layers} has some; use layers '', or output_activation sigmoid"
+        )
     if len(hidden) not in (1, n_hidden):
         raise UsageError(
             f"activation names {len(hidden)} hidden layers and the network {'-'.join(map(str, sizes))} has {n_hidden}; "
@@ -95,7 +103,7 @@ def learning_rate_for(config: Config, network: Network) -> float:
         return config.learning_rate
     if config.optimizer in ADAPTIVE_RATES:
         return ADAPTIVE_RATES[config.optimizer]
-    rate = min(SGD_RATES[name] for name in network.activations)
+    rate = min(SGD_RATES.get(name, RATE_OF_OTHERS) for name in network.activations)
     if network.activations[-1] == "sigmoid":  # its squared error is flat where it saturates
         rate *= COST_FACTORS[network.cost]
     size = LARGEST_FACTOR if config.batch_size is None else (config.batch_size / 32) ** 0.5
@@ -131,17 +139,14 @@ def _output_for(config: Config, data: Dataset) -> tuple[str, str]:
     """(cost, output activation), each taken from the other where only one is given."""
     cost, output_activation = config.cost, config.output_activation
     if cost is None:
-        if output_activation == "exponential":
-            cost = "poisson"
+        if output_activation in ("exponential", "step"):
+            cost = "poisson" if output_activation == "exponential" else "perceptron"
         elif data.is_regression or output_activation in ("identity", "tanh", "relu", "leaky_relu"):
             cost = "squared_error"
         else:
             cost = "binary_cross_entropy" if output_activation == "sigmoid" else "cross_entropy"
     if output_activation is None:
-        if cost in ("cross_entropy", "poisson"):
-            output_activation = "softmax" if cost == "cross_entropy" else "exponential"
-        else:
-            output_activation = "identity" if data.is_regression else "sigmoid"
+        output_activation = OUTPUT_OF.get(cost, "identity" if data.is_regression else "sigmoid")
     return cost, output_activation
 
 

@@ -22,7 +22,7 @@ from .cores import checked_threads, usable_cores
 from .data import Dataset, load_dataset
 from .defaults import dropout_for, learning_rate_for, network_for
 from .errors import DivergedError, UsageError
-from .kernels import OPTIMIZER, Engine, Evaluation, Settings, Split, announce_compiling, open_engine
+from .kernels import OPTIMIZER, Engine, Evaluation, Settings, Split, announce_compiling, needs_stages, open_engine
 from .metrics import EpochRecord
 from .model import Model
 from .network import Network
@@ -142,7 +142,10 @@ class Run:
         self._threads = min(checked_threads(threads), usable_cores())
         network = network or network_for(config, data)
         if not network.trainable:
-            raise UsageError("activation step has no gradient and cannot be trained; use sigmoid")
+            raise UsageError(
+                "activation step has no gradient and cannot be trained; use sigmoid, or, without hidden layers, cost "
+                "perceptron"
+            )
         _check_fit(network, data, init_from)
         config = dataclasses.replace(config, learning_rate=learning_rate_for(config, network))
         self._data, self._config, self._network = data, config, network
@@ -277,6 +280,10 @@ class Run:
     def _open(self, init_from: Model | None, shared: dict[Any, Any]) -> None:
         """Give an engine the data, the start weights and the rule; a second one, that learns nothing, validates."""
         config, network, prepared = self._config, self._network, self._prepared
+        if config.engine == "auto" and (special := needs_stages(network)):
+            self._tell("on_phase", f"{special} is trained by engine stages, not by the fused one")
+        for each in network.customs if config.engine != "reference" else ():
+            self._tell("on_phase", f"compiling activation {each.name}, once per process: it is never kept on disk")
         if init_from:
             theta = init_from.parameters.astype(config.dtype)
         else:
@@ -419,5 +426,8 @@ def _check_fit(network: Network, data: Dataset, init_from: Model | None) -> None
     pair = network.sizes[-1] == 1 and n_outputs == 2 and not data.is_regression and network.activations[-1] != "softmax"
     if network.sizes[-1] != n_outputs and not pair:
         raise UsageError(f"the network has {network.sizes[-1]} outputs, but {data.name} needs {n_outputs}")
-    if init_from is not None and init_from.network.sizes != network.sizes:
-        raise UsageError(f"the start model is {init_from.network}, but the network to train is {network}")
+    if network.cost == "perceptron" and data.is_regression:
+        raise UsageError(f"cost perceptron is for classes, but {data.name} has target values; use squared_error")
+    if init_from is not None and init_from.network.shapes != network.shapes:
+        start, wanted = (f"{each} of {', '.join(each.activations)}" for each in (init_from.network, network))
+        raise UsageError(f"the start model is {start}, but the network to train is {wanted}")

@@ -27,6 +27,7 @@ from .codes import (
     MOMENTUM,
     NESTEROV,
     OPTIMIZER,
+    PERCEPTRON,
     POISSON,
     RELU,
     RMSPROP,
@@ -37,6 +38,7 @@ from .codes import (
     STEP,
     TANH,
 )
+from .layers import needs_stages
 from .protocol import CsrRows, Engine, Evaluation, Settings, Split
 from .warming import Preparation, announce_compiling, warm_up
 
@@ -47,6 +49,8 @@ if TYPE_CHECKING:
         gradient,
         hidden_delta,
         loss,
+        maxout,
+        maxout_delta,
         momentum_update,
         nesterov_update,
         output_delta,
@@ -66,6 +70,7 @@ __all__ = [
     "MOMENTUM",
     "NESTEROV",
     "OPTIMIZER",
+    "PERCEPTRON",
     "POISSON",
     "RELU",
     "RMSPROP",
@@ -87,7 +92,10 @@ __all__ = [
     "gradient",
     "hidden_delta",
     "loss",
+    "maxout",
+    "maxout_delta",
     "momentum_update",
+    "needs_stages",
     "nesterov_update",
     "open_engine",
     "output_delta",
@@ -102,6 +110,8 @@ _STAGES = (
     "gradient",
     "hidden_delta",
     "loss",
+    "maxout",
+    "maxout_delta",
     "momentum_update",
     "nesterov_update",
     "output_delta",
@@ -144,7 +154,7 @@ def open_engine(
     Parameters
     ----------
     network : Network
-        or anything with its `sizes`, `activations`, `cost` and `layers_of(theta)`
+        or anything with its `sizes`, `activations`, `cost` and `layers_of(theta)`; `customs` where it has them
     theta : (n_parameters,) float32 or float64
         start weights, copied; their dtype is the precision of the run
     train, test : Split
@@ -155,7 +165,8 @@ def open_engine(
     classes : bool
         False where targets are values
     engine : str
-        auto (the fastest that fits), fused, stages, reference
+        auto (the fastest that fits), fused, stages, reference. maxout, activations of a user's own and the cost
+        perceptron are for the last two
     device : str
         auto, cpu, cuda
     input_layout : str
@@ -170,10 +181,14 @@ def open_engine(
     FastbpError
         a device that this machine or this version does not have
     UsageError
-        a layout that the engine cannot use
+        a network or a layout that the engine cannot use
     """
     if device == "cuda":
         raise FastbpError("device cuda is not available: this version of fastbp trains on the CPU; use device cpu")
+    if special := needs_stages(network):
+        if engine == "fused":
+            raise UsageError(f"engine fused cannot train networks of {special}; use engine auto, stages or reference")
+        engine = "stages" if engine == "auto" else engine
     if engine in ("auto", "fused"):
         from .cpu import FusedEngine
 
@@ -190,9 +205,13 @@ def open_engine(
             threads=threads,
         )
     if input_layout == "sparse":
-        raise UsageError(f"engine {engine} takes dense input only; use engine fused for input_layout sparse")
+        cure = (
+            f"{special} needs it, so use input_layout dense" if special else "use engine fused for input_layout sparse"
+        )
+        raise UsageError(f"engine {engine} takes dense input only; {cure}")
     if isinstance(train.x, CsrRows) or isinstance(test.x, CsrRows):
-        raise UsageError(f"engine {engine} takes dense input only; use engine fused for sparse samples")
+        cure = f"{special} needs it, so make samples dense" if special else "use engine fused for sparse samples"
+        raise UsageError(f"engine {engine} takes dense input only; {cure}")
     from .stepwise import StepwiseEngine
 
     module = import_module(f".{engine}", __name__)
