@@ -10,7 +10,8 @@ In: a `Model`. Out: a graph with everything the model does to a sample, from its
     values       (batch, n_outputs)    instead of all three: target values in their original units, float64
 
 The graph is made here as plain names and arrays (`network_graph`); only writing it down needs the package onnx. The
-operators are those of opset 7, the oldest one that broadcasts as NumPy does, so that old runtimes read the file too.
+operators are those of opset 7, the oldest one that broadcasts as NumPy does, so that old runtimes read the file too;
+newer ones where float64 needs them.
 
 ONNX specification: https://onnx.ai/onnx/operators/
 """
@@ -41,6 +42,7 @@ Array = NDArray[Any]
 INPUT_DTYPES = ("uint8", "float32", "float64")
 OPSET = 7
 OPSET_ARGMAX_FLOAT64 = 11  # runtimes such as onnxruntime 1.19 have the ArgMax of float64 from here on
+OPSET_MAX_FLOAT64 = 8  # the same of the Max of float64
 IR_VERSION = 4  # the oldest in which constants need not be listed as inputs
 BATCH = "batch"
 
@@ -227,6 +229,7 @@ def _maxout(graph: Graph, x: str, W: Array, b: Array, layer: int, name: str) -> 
         pieces.append(
             graph.add("Gemm", x, weights, graph.constant(f"biases.{layer}.{piece}", biases), name=f"z.{layer}.{piece}")
         )
+    graph.opset = OPSET_MAX_FLOAT64 if W.dtype == np.float64 else OPSET
     return graph.add("Max", *pieces, name=name)
 
 
@@ -284,7 +287,7 @@ def _answer_classes(graph: Graph, model: Model, a: str, dtype: str) -> None:
         graph.add("Squeeze", column, name=number, axes=[1])
     else:
         graph.add("ArgMax", a, name=number, axis=1, keepdims=0)
-        graph.opset = OPSET if dtype == "float32" else OPSET_ARGMAX_FLOAT64
+        graph.opset = graph.opset if dtype == "float32" else OPSET_ARGMAX_FLOAT64
     if strings:
         names = graph.constant("class_names", model.class_names, object)
         graph.add("Gather", names, number, name="label", axis=0)
