@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from numbers import Real
 from typing import Any
 
@@ -69,7 +69,7 @@ central differences); f_prime must be the derivative of f
                 f"{', '.join(ACTIVATIONS)}, got {name!r}"
             )
         for what, function in (("f", f), ("f_prime", f_prime)):
-            if not callable(function):
+            if not callable(function) or not isinstance(function, Hashable):
                 raise UsageError(f"activation {name}: {what} must be a function of numbers, got {function!r}")
         self.name, self.f, self.f_prime = name, f, f_prime
         for z in POINTS:

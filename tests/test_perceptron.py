@@ -140,7 +140,9 @@ def test_xor_never_is(schedule: str) -> None:
     result, weights = learnt(XOR, epochs=200, schedule=schedule)
     assert all((record.train_accuracy or 0) <= 0.75 for record in result.history)
     assert all(record.loss > 0 for record in result.history)
-    if schedule == "constant":  # whole numbers that stay bounded (Minsky, Papert 1969): it goes round in circles, each epoch anew
+    if (
+        schedule == "constant"
+    ):  # whole numbers that stay bounded (Minsky, Papert 1969): it goes round in circles, each epoch anew
         assert len({tuple(each) for each in weights}) < 20
 
 

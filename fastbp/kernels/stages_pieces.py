@@ -153,7 +153,8 @@ def _run(activation, function, loop, *arrays):
     try:
         loop(_compiled(function, 1 if loop is _values else 2), *arrays)
     except NumbaError as error:
-        why = next((line.strip() for line in str(error).splitlines()[1:] if line.strip()), type(error).__name__)
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        why = next((line for line in lines if not line.startswith("Failed in")), type(error).__name__)
         raise UsageError(
             f"activation {activation.name}: Numba cannot compile {name} for numbers of type {arrays[0].dtype} "
             f"({why}); use arithmetic and the functions of math, or engine reference"
