@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 COSTS = ("squared_error", "mean_squared_error", "binary_cross_entropy", "cross_entropy", "poisson", "perceptron")
-OUTPUT_OF = {  # the one output activation of a cost; the others take any but these
+OUTPUT_OF = {  # the one output activation that a cost goes with; squared costs go with several
     "cross_entropy": "softmax",
     "binary_cross_entropy": "sigmoid",
     "poisson": "exponential",

@@ -31,7 +31,7 @@ from fastbp.preprocessing import Scaling
 
 HIDDEN = ("identity", "sigmoid", "tanh", "relu", "leaky_relu", "maxout")
 OUTPUTS = [(activation, cost) for activation in HIDDEN[:5] for cost in ("squared_error", "mean_squared_error")]
-OUTPUTS += [("sigmoid", "binary_cross_entropy"), ("softmax", "cross_entropy")]
+OUTPUTS += [("sigmoid", "binary_cross_entropy"), ("softmax", "cross_entropy"), ("exponential", "poisson")]
 
 
 @dataclasses.dataclass
@@ -182,6 +182,7 @@ F = {
     "relu": lambda z: max(0.0, z),
     "leaky_relu": lambda z: z if z > 0 else 0.01 * z,
     "step": lambda z: 1.0 if z > 0 else 0.0,
+    "exponential": math.exp,
 }
 
 
