@@ -246,6 +246,21 @@ def test_which_parameters_matter() -> None:
     ]
 
 
+def test_every_parameter_is_named_by_its_place() -> None:
+    """Three units: column 4 is piece 1 of unit 1. All values differ, so that each tells its place."""
+    network = Network((2, 3, 2, 1), ("maxout", "maxout", "identity"), "squared_error")
+    theta = np.random.default_rng(2).normal(size=network.n_parameters)
+    x = np.random.default_rng(3).normal(size=(40, 2))
+    found = important_parameters(Model(network, theta), x, np.zeros((40, 1)), top=network.n_parameters)
+    pieces_seen = set()
+    for each in found:
+        n_columns, n_units, start = {1: (6, 3, 0), 2: (4, 2, 18), 3: (1, 1, 34)}[each.layer]
+        row = {1: 2, 2: 3, 3: 2}[each.layer] if each.from_unit is None else each.from_unit
+        assert each.value == theta[start + row * n_columns + (each.piece or 0) * n_units + each.to_unit]
+        pieces_seen.add((each.layer, each.to_unit, each.piece))
+    assert {(1, 1, 1), (1, 2, 0), (2, 0, 1), (3, 0, None)} <= pieces_seen
+
+
 def test_a_network_of_maxout_is_healthy() -> None:
     data = blobs()
     model = train(data, layers="8-8", activation="maxout", epochs=5).model
