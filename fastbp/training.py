@@ -429,5 +429,8 @@ def _check_fit(network: Network, data: Dataset, init_from: Model | None) -> None
     if network.cost == "perceptron" and data.is_regression:
         raise UsageError(f"cost perceptron is for classes, but {data.name} has target values; use squared_error")
     if init_from is not None and init_from.network.shapes != network.shapes:
-        start, wanted = (f"{each} of {', '.join(each.activations)}" for each in (init_from.network, network))
+        start, wanted = (
+            str(each) if init_from.network.sizes != network.sizes else f"{each} of {', '.join(each.activations)}"
+            for each in (init_from.network, network)
+        )
         raise UsageError(f"the start model is {start}, but the network to train is {wanted}")

@@ -35,20 +35,19 @@ from .codes import (
 )
 from .jit import inlined, kernel
 from .scalars import activate, activate_prime, binary_cross_entropy, perceptron, poisson, squared_error
-from .stages_pieces import custom, custom_delta, maxout, maxout_delta
+from .stages_pieces import custom as custom
+from .stages_pieces import custom_delta as custom_delta
+from .stages_pieces import maxout as maxout
+from .stages_pieces import maxout_delta as maxout_delta
 from .stages_product import add_product
 from .stages_updates import adam_update, momentum_update, nesterov_update, rmsprop_update, update
 
 __all__ = [
     "adam_update",
-    "custom",
-    "custom_delta",
     "forward",
     "gradient",
     "hidden_delta",
     "loss",
-    "maxout",
-    "maxout_delta",
     "momentum_update",
     "nesterov_update",
     "output_delta",
