@@ -204,7 +204,7 @@ def test_the_run_says_which_engine_it_takes() -> None:
             {"input_layout": "sparse"},
             "stages takes dense input only; activation maxout needs it, so use input_layout d",
         ),
-        ({"device": "cuda"}, "device cuda is not available"),
+        ({"device": "cuda"}, "device cuda cannot train networks of activation maxout; use device cpu"),
     ],
 )
 def test_engines_that_cannot_are_refused(settings: dict[str, str], words: str) -> None:

@@ -183,12 +183,14 @@ def open_engine(
     UsageError
         a network or a layout that the engine cannot use
     """
-    if device == "cuda":
-        raise FastbpError("device cuda is not available: this version of fastbp trains on the CPU; use device cpu")
     if special := needs_stages(network):
+        if device == "cuda":
+            raise UsageError(f"device cuda cannot train networks of {special}; use device cpu")
         if engine == "fused":
             raise UsageError(f"engine fused cannot train networks of {special}; use engine auto, stages or reference")
         engine = "stages" if engine == "auto" else engine
+    if device == "cuda":
+        raise FastbpError("device cuda is not available: this version of fastbp trains on the CPU; use device cpu")
     if engine in ("auto", "fused"):
         from .cpu import FusedEngine
 

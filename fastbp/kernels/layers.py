@@ -15,6 +15,9 @@ from .codes import ACTIVATION, IDENTITY, MAXOUT
 __all__ = ["activations_of", "forward", "hidden_delta", "keeps_z", "needs_stages"]
 
 
+FROM_A = frozenset(ACTIVATION.values())  # those whose f' follows from a; looked up for every layer of every batch
+
+
 def activations_of(network: Any) -> list[int | CustomActivation]:
     """One for each layer after the input: its code, or a user's pair of functions."""
     known: dict[str, int | CustomActivation] = {**ACTIVATION, "maxout": MAXOUT}
@@ -24,7 +27,7 @@ def activations_of(network: Any) -> list[int | CustomActivation]:
 
 def keeps_z(activation: int | CustomActivation) -> bool:
     """True where f' needs z, so that z must not be the same array as a."""
-    return activation == MAXOUT or isinstance(activation, CustomActivation)
+    return activation not in FROM_A
 
 
 def needs_stages(network: Any) -> str:
@@ -43,7 +46,7 @@ def forward(stages: Any, x: Any, W: Any, b: Any, activation: int | CustomActivat
 
     The other arrays are those of the stage `forward`.
     """
-    if not keeps_z(activation):
+    if activation in FROM_A:
         stages.forward(x, W, b, activation, z, a)
         return
     stages.forward(x, W, b, IDENTITY, z, z)
@@ -64,9 +67,9 @@ def hidden_delta(
 
     The other arrays are those of the stage `hidden_delta`.
     """
-    if activation == MAXOUT:
-        stages.maxout_delta(delta_next, W_next, z, delta)
-    elif isinstance(activation, CustomActivation):
-        stages.custom_delta(delta_next, W_next, z, a, activation, delta)
-    else:
+    if activation in FROM_A:
         stages.hidden_delta(delta_next, W_next, a, activation, delta)
+    elif activation == MAXOUT:
+        stages.maxout_delta(delta_next, W_next, z, delta)
+    else:
+        stages.custom_delta(delta_next, W_next, z, a, activation, delta)

@@ -88,8 +88,8 @@ class StepwiseEngine:
         rows = max(settings.batch_size, EVALUATION_ROWS)
         columns = [W.shape[1] for W, _ in self._layers]  # net inputs of a layer: two for each maxout unit
         self._a = [zeros(rows, size) for size in network.sizes]  # a[0] is the input
-        kept = [*map(layers.keeps_z, self._activations[:-1]), True]  # most hidden layers need a only: z is that array
-        self._z = [zeros(rows, columns[i]) if kept[i] else self._a[i + 1] for i in range(len(columns))]
+        kept = [*map(layers.keeps_z, self._activations[:-1]), True]
+        self._z = [zeros(rows, n) if keep else None for n, keep in zip(columns, kept, strict=True)]  # None: that of a
         self._y = zeros(rows, network.sizes[-1])
         self._whole = [zeros(rows, size) for size in self._hidden] if any(settings.dropout) else []
         self._delta = [zeros(rows, n) for n in columns]  # delta[l] belongs to a[l + 1]
@@ -153,7 +153,8 @@ class StepwiseEngine:
         """
         labels = samples.y[rows]
         n = len(labels)
-        a, z, y = [layer[:n] for layer in self._a], [layer[:n] for layer in self._z], self._y[:n]
+        a, y = [layer[:n] for layer in self._a], self._y[:n]
+        z = [a[layer] if kept is None else kept[:n] for layer, kept in enumerate(self._z, start=1)]
         np.multiply(samples.x[rows], self._x_scale, out=a[0], dtype=a[0].dtype)
         y[:] = samples.targets[labels]
         last = len(self._layers) - 1
