@@ -167,7 +167,11 @@ class Config:
         choices=("auto", "none", "unit", "standard"),
     )
     dtype: str = _setting("float32", "precision of the arithmetic", choices=("float32", "float64"))
-    device: str = _setting("auto", "where the arithmetic runs", choices=("auto", "cpu", "cuda"))
+    device: str = _setting(
+        "auto",
+        "where the arithmetic runs: cuda is an NVIDIA GPU, for many networks at a time; auto is the CPU",
+        choices=("auto", "cpu", "cuda"),
+    )
     engine: str = _setting("auto", "which kernels run", choices=("auto", "fused", "stages", "reference"))
     input_layout: str = _setting(
         "auto", "sparse or dense input; auto measures the share of nonzeros", choices=("auto", "dense", "sparse")

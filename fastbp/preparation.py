@@ -20,7 +20,7 @@ from .network import Network
 from .preprocessing import Scaling, code_classes, fit_inputs, fit_targets
 from .samples import Samples, divide
 
-__all__ = ["Prepared", "prepare", "smoothed"]
+__all__ = ["Prepared", "check_fit", "prepare", "smoothed"]
 
 
 class Prepared(NamedTuple):
@@ -72,6 +72,24 @@ def prepare(
     if config.label_smoothing:
         splits[0] = splits[0]._replace(targets=smoothed(splits[0].targets, config.label_smoothing, network.cost))
     return Prepared(inputs, targets, splits[0], splits[1] if validation else None, splits[-1], x_scale)
+
+
+def check_fit(network: Network, data: Dataset, init_from: Model | None) -> None:
+    """Raise UsageError where the network does not fit the data, or the start weights the network."""
+    n_outputs = data.y_train.shape[1] if data.is_regression else data.n_classes
+    if network.sizes[0] != data.n_features:
+        raise UsageError(f"the network has {network.sizes[0]} inputs, but {data.name} has {data.n_features} features")
+    pair = network.sizes[-1] == 1 and n_outputs == 2 and not data.is_regression and network.activations[-1] != "softmax"
+    if network.sizes[-1] != n_outputs and not pair:
+        raise UsageError(f"the network has {network.sizes[-1]} outputs, but {data.name} needs {n_outputs}")
+    if network.cost == "perceptron" and data.is_regression:
+        raise UsageError(f"cost perceptron is for classes, but {data.name} has target values; use squared_error")
+    if init_from is not None and init_from.network.shapes != network.shapes:
+        start, wanted = (
+            str(each) if init_from.network.sizes != network.sizes else f"{each} of {', '.join(each.activations)}"
+            for each in (init_from.network, network)
+        )
+        raise UsageError(f"the start model is {start}, but the network to train is {wanted}")
 
 
 def smoothed(codes: NDArray[Any], share: float, cost: str) -> NDArray[Any]:

@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from . import __version__
+from . import __version__, gpu
 from .console import aligned, draw_images, echo, percent, printable, seconds, shortened, size, table
 from .errors import DataError, FastbpError, UsageError
 
@@ -354,7 +354,7 @@ def machine_facts() -> dict[str, Any]:
         machine = probe()
     except ImportError as error:
         machine = {"numba": f"cannot be imported: {error}"}
-    bits = machine.get("vector_bits")
+    bits, graphics = machine.get("vector_bits"), gpu.report()
     return {
         "fastbp": __version__,
         "python": f"{platform.python_version()} ({sys.implementation.name})",
@@ -365,7 +365,10 @@ def machine_facts() -> dict[str, Any]:
         "cpu": " ".join(filter(None, (_processor(), f"({machine['cpu']})" if "cpu" in machine else None))),
         "vector_bits": bits,
         "threads": machine.get("threads") or os.cpu_count(),
-        "gpu": "none: this version trains on the CPU",
+        "gpu": [str(device) for device in graphics.devices] or None,
+        "gpu_driver": graphics.driver and f"for CUDA {graphics.driver}",
+        "gpu_package": graphics.provider,
+        "gpu_problem": graphics.problem,
         "cache": cache,
         "data": os.environ.get("FASTBP_DATA") or None,
     }

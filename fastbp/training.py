@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from time import perf_counter
 from typing import Any
 
@@ -21,12 +21,13 @@ from .config import VALUE_COSTS, Config
 from .cores import checked_threads, usable_cores
 from .data import Dataset, load_dataset
 from .defaults import dropout_for, learning_rate_for, network_for
+from .epochs import Epoch, batch_masses, batches_that_last
 from .errors import DivergedError, UsageError
 from .kernels import OPTIMIZER, Engine, Evaluation, Settings, Split, announce_compiling, needs_stages, open_engine
 from .metrics import EpochRecord
 from .model import Model
 from .network import Network
-from .preparation import Prepared, prepare
+from .preparation import Prepared, check_fit, prepare
 from .result import Interrupted, TrainingResult
 from .schedules import Schedule
 from .stopping import stopping_for
@@ -124,7 +125,8 @@ def merged(config: Config, settings: Mapping[str, Any]) -> Config:
 class Run:
     """One run: the engine, what has been recorded so far, and the way from one to the result.
 
-    Runs that are given the same dict as `shared` prepare and pack their data once.
+    Runs that are given the same dict as `shared` prepare and pack their data once. `opener` is called like
+    `open_engine`, for an engine in its place.
     """
 
     def __init__(
@@ -138,6 +140,7 @@ class Run:
         threads: int = 1,
         validation_data: Any = None,
         sample_weight: ArrayLike | None = None,
+        opener: Callable[..., Engine] = open_engine,
     ) -> None:
         self._threads = min(checked_threads(threads), usable_cores())
         network = network or network_for(config, data)
@@ -146,7 +149,7 @@ class Run:
                 "activation step has no gradient and cannot be trained; use sigmoid, or, without hidden layers, cost "
                 "perceptron"
             )
-        _check_fit(network, data, init_from)
+        check_fit(network, data, init_from)
         config = dataclasses.replace(config, learning_rate=learning_rate_for(config, network))
         self._data, self._config, self._network = data, config, network
         self._callbacks = (*stopping_for(config), *callbacks)
@@ -163,76 +166,102 @@ class Run:
         self._n_batches = -(-self._n_train // self._batch_size)
         self._schedule = Schedule(config, self._n_batches, self._n_train)
         with announce_compiling(lambda text: self._tell("on_phase", text)):
-            self._open(init_from, shared)
+            self._open(init_from, shared, opener)
         self._finite = self._engine.parameters()
         self._history: list[EpochRecord] = []
         self._seconds = 0.0
         self._samples_done = 0
+        self._epoch = 0  # the last that was planned
+        self._pace = 1  # batches of a compiled call
         self._stopped: str | None = None
-        self._ended = False
+        self._diverged: str | None = None  # in words
+        self._ended: str | None = None
 
     def train(self) -> TrainingResult:
         """All epochs: order the samples, run the batches, measure, record."""
         try:
-            self._tell("on_start", self._plan())
+            self.begin()
             try:
-                for epoch in range(1, self._config.epochs + 1):
-                    if self._stopped is not None:
-                        break
-                    self._train_epoch(epoch)
-                return self._end(self._stopped or "epochs")
+                while (epoch := self.next_epoch()) is not None:
+                    self._run_batches(epoch)
+                    self.record(epoch)
+                result = self._end()
             except KeyboardInterrupt:
                 raise Interrupted(self._end("interrupted")) from None
+            if self._diverged is not None:
+                raise DivergedError(self._diverged, result)
+            return result
         finally:
-            self._close("failed")  # unless it has ended
+            self.close("failed")  # unless it has ended
 
-    def _train_epoch(self, epoch: int) -> None:
-        """One epoch and its record; none where it was cut short."""
-        order, etas = self._order(epoch), self._schedule.rates(epoch)
-        costs, seconds = self._run_batches(epoch, order, etas)
-        if len(costs) < self._n_batches:
+    def _run_batches(self, epoch: Epoch) -> None:
+        """Train on all batches, in compiled calls of about CHUNK_SECONDS."""
+        goes_on = True
+        while goes_on and epoch.done < self._n_batches:
+            begin, end = epoch.done, min(epoch.done + self._pace, self._n_batches)
+            rows = epoch.order[begin * self._batch_size : end * self._batch_size]
+            begun = perf_counter()
+            self._engine.run(rows, epoch.etas[begin:end], epoch.costs[begin:end])
+            spent = perf_counter() - begun
+            goes_on = self.trained(epoch, end, spent)
+            # where to cut changes no result: batches are the same, and their costs are added up at the end
+            self._pace = batches_that_last(CHUNK_SECONDS, end - begin, spent)
+
+    def begin(self) -> None:
+        """Let callbacks know. This, the next three, `close` and `result` are steps that `lockstep` takes too."""
+        self._tell("on_start", self._plan())
+
+    def next_epoch(self) -> Epoch | None:
+        """The plan of the next epoch: one stream of random numbers orders its samples; None where the run is over."""
+        if self._stopped is not None or self._epoch == self._config.epochs:
+            return None
+        self._epoch += 1
+        shuffled = self._config.shuffle and self._n_batches > 1
+        return Epoch(
+            number=self._epoch,
+            n_samples=self._n_train,
+            key=stream_key(self._config.seed, "shuffle", self._epoch) if shuffled else None,
+            etas=self._schedule.rates(self._epoch),
+            costs=np.empty(self._n_batches),
+        )
+
+    def trained(self, epoch: Epoch, end: int, seconds: float) -> bool:
+        """The batches up to `end` are trained, and their costs are there: keep the weights, let callbacks know.
+
+        False where the run ends here.
+        """
+        begin = epoch.done
+        epoch.seconds += seconds
+        self._seconds += seconds
+        if not self._keep_finite(epoch.costs[begin:end]):
+            self._diverge(epoch.number, end)
+            return False
+        epoch.done = end
+        self._samples_done += min(end * self._batch_size, self._n_train) - begin * self._batch_size
+        if self._callbacks:
+            self._tell("on_batches", epoch.number, end, self._n_batches, float(epoch.costs[:end].mean()))
+        return self._stopped is None
+
+    def record(self, epoch: Epoch) -> None:
+        """Measure and record an epoch; not one that was cut short."""
+        if epoch.done < self._n_batches:
             return
+        masses = batch_masses(epoch, self._batch_size, self._prepared.train.weights)
         each, validation = self._config.evaluate == "each", self._validate()
         record = EpochRecord(
-            epoch=epoch,
-            loss=float(np.average(costs, weights=self._batch_weights(order))),
+            epoch=epoch.number,
+            loss=float((epoch.costs * masses).sum() / masses.sum()),
             train_accuracy=self._engine.evaluate("train").accuracy if each else None,
             test_accuracy=self._engine.evaluate("test").accuracy if each else None,
-            learning_rate=float(etas[0]),
-            seconds=seconds,
-            samples_per_second=self._n_train / max(seconds, 1e-9),
+            learning_rate=float(epoch.etas[0]),
+            seconds=epoch.seconds,
+            samples_per_second=self._n_train / max(epoch.seconds, 1e-9),
             validation_loss=validation.loss if validation else None,
             validation_accuracy=validation.accuracy if validation else None,
         )
         self._history.append(record)
         self._schedule.heard(validation.loss if validation else record.loss)
         self._tell("on_epoch", record)
-
-    def _run_batches(
-        self, epoch: int, order: NDArray[np.uint32], etas: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], float]:
-        """Train on all batches, in compiled calls of about CHUNK_SECONDS; returns their costs and the time."""
-        costs = np.empty(self._n_batches)
-        seconds, done, chunk = 0.0, 0, 1
-        while done < self._n_batches:
-            end = min(done + chunk, self._n_batches)
-            rows = order[done * self._batch_size : end * self._batch_size]
-            begun = perf_counter()
-            self._engine.run(rows, etas[done:end], costs[done:end])
-            spent = perf_counter() - begun
-            seconds += spent
-            self._seconds += spent
-            if not self._keep_finite(costs[done:end]):
-                self._diverge(epoch, end)
-                break
-            # where to cut changes no result: batches are the same, and their costs are added up at the end
-            chunk = max(1, min(8 * chunk, int((end - done) * CHUNK_SECONDS / max(spent, 1e-6))))
-            done = end
-            self._samples_done += len(rows)
-            self._tell("on_batches", epoch, done, self._n_batches, float(costs[:done].mean()))
-            if self._stopped is not None:
-                break
-        return costs[:done], seconds
 
     def _keep_finite(self, costs: NDArray[np.float64]) -> bool:
         """Keep the weights where they and the costs are finite; else go back to the last that were."""
@@ -244,13 +273,13 @@ class Run:
         return False
 
     def _diverge(self, epoch: int, batch: int) -> None:
-        """Raise DivergedError, unless a callback stops the run instead."""
+        """The run ends here, and `train` raises DivergedError, unless a callback stops the run instead."""
         self._tell("on_diverged", epoch)
         if self._stopped is None:
-            raise DivergedError(
+            self._stopped = "diverged"
+            self._diverged = (
                 f"training diverged in epoch {epoch}, before batch {batch + 1}: the cost or a weight is no longer "
-                f"finite; use a learning_rate below {self._config.learning_rate:g}",
-                self._end("diverged"),
+                f"finite; use a learning_rate below {self._config.learning_rate:g}"
             )
 
     def _validate(self) -> Evaluation | None:
@@ -260,29 +289,12 @@ class Run:
         self._judge.set_parameters(self._finite)
         return self._judge.evaluate("train")
 
-    def _batch_weights(self, order: NDArray[np.uint32]) -> NDArray[Any]:
-        """What each batch of an epoch weighs: its number of samples, or the sum of their weights."""
-        starts = np.arange(0, self._n_train, self._batch_size)
-        weights = self._prepared.train.weights
-        if weights is None:
-            return np.diff(starts, append=self._n_train)
-        return np.asarray(np.add.reduceat(weights[order], starts))
-
-    def _order(self, epoch: int) -> NDArray[np.uint32]:
-        """The order in which an epoch visits the samples: one stream of random numbers per epoch."""
-        order = np.arange(self._n_train, dtype=np.uint32)
-        if self._config.shuffle and self._n_batches > 1:
-            from .kernels.order import shuffle
-
-            shuffle(order, np.uint64(stream_key(self._config.seed, "shuffle", epoch)))
-        return order
-
-    def _open(self, init_from: Model | None, shared: dict[Any, Any]) -> None:
-        """Give an engine the data, the start weights and the rule; a second one, that learns nothing, validates."""
+    def _open(self, init_from: Model | None, shared: dict[Any, Any], opener: Callable[..., Engine]) -> None:
+        """Give an engine the data, the start weights and the rule; a second one, on the CPU, validates."""
         config, network, prepared = self._config, self._network, self._prepared
-        if config.engine == "auto" and (special := needs_stages(network)):
+        if config.engine == "auto" and config.device != "cuda" and (special := needs_stages(network)):
             self._tell("on_phase", f"{special} is trained by engine stages, not by the fused one")
-        for each in network.customs if config.engine != "reference" else ():
+        for each in network.customs if config.engine in ("auto", "stages") and config.device != "cuda" else ():
             self._tell("on_phase", f"compiling activation {each.name}, once per process: it is never kept on disk")
         if init_from:
             theta = init_from.parameters.astype(config.dtype)
@@ -302,8 +314,8 @@ class Run:
             clip_norm=config.clip_norm or 0.0,
         )
 
-        def engine_for(train: Split, test: Split) -> Engine:
-            return open_engine(
+        def engine_for(train: Split, test: Split, opener: Callable[..., Engine], device: str) -> Engine:
+            return opener(
                 network,
                 theta,
                 train,
@@ -312,17 +324,17 @@ class Run:
                 x_scale=prepared.x_scale,
                 classes=not self._data.is_regression,
                 engine=config.engine,
-                device=config.device,
+                device=device,
                 input_layout=config.input_layout,
                 shared=shared,
                 threads=self._threads,
             )
 
-        self._engine = engine_for(prepared.train, prepared.test)
+        self._engine = engine_for(prepared.train, prepared.test, opener, config.device)
         self._judge: Engine | None = None
         if prepared.validation is not None:
             none = prepared.validation._replace(x=prepared.test.x[:0], y=prepared.test.y[:0])
-            self._judge = engine_for(prepared.validation, none)
+            self._judge = engine_for(prepared.validation, none, open_engine, "cpu")
 
     def _plan(self) -> Plan:
         """What callbacks are told at the start."""
@@ -366,18 +378,20 @@ class Run:
             data_sha256=self._data.sha256,
         )
 
-    def _end(self, reason: str) -> TrainingResult:
+    def _end(self, reason: str | None = None) -> TrainingResult:
         """Let callbacks know, and measure what they leave."""
-        self._close(reason)
-        return self._result(reason)
+        self.close(reason)
+        return self.result()
 
-    def _close(self, reason: str) -> None:
-        if not self._ended:
-            self._ended = True
-            self._tell("on_end", reason)
+    def close(self, reason: str | None = None) -> None:
+        """The run ends, unless it has: let callbacks know."""
+        if self._ended is None:
+            self._ended = reason or self._stopped or "epochs"
+            self._tell("on_end", self._ended)
 
-    def _result(self, reason: str) -> TrainingResult:
-        """Measure the engine's weights and wrap them up."""
+    def result(self) -> TrainingResult:
+        """Measure the engine's weights and wrap them up, after `close`."""
+        assert self._ended is not None
         engine, validation = self._engine, self._validate()
         train, test = engine.evaluate("train"), engine.evaluate("test")
         validated = [record for record in self._history if record.validation_loss is not None]
@@ -394,7 +408,7 @@ class Run:
             engine=engine.name,
             train_seconds=self._seconds,
             samples_per_second=self._samples_done / max(self._seconds, 1e-9),
-            stopped=reason,
+            stopped=self._ended,
             validation_loss=validation.loss if validation else None,
             validation_accuracy=validation.accuracy if validation else None,
             best_epoch=best.epoch if best else None,
@@ -416,21 +430,3 @@ def dataset_for(data: Any, config: Config) -> Dataset:
             )
         return Dataset.from_arrays(*data)
     return load_dataset(data, target="values" if config.cost in VALUE_COSTS else "auto", seed=config.seed)
-
-
-def _check_fit(network: Network, data: Dataset, init_from: Model | None) -> None:
-    """Raise UsageError where the network does not fit the data, or the start weights the network."""
-    n_outputs = data.y_train.shape[1] if data.is_regression else data.n_classes
-    if network.sizes[0] != data.n_features:
-        raise UsageError(f"the network has {network.sizes[0]} inputs, but {data.name} has {data.n_features} features")
-    pair = network.sizes[-1] == 1 and n_outputs == 2 and not data.is_regression and network.activations[-1] != "softmax"
-    if network.sizes[-1] != n_outputs and not pair:
-        raise UsageError(f"the network has {network.sizes[-1]} outputs, but {data.name} needs {n_outputs}")
-    if network.cost == "perceptron" and data.is_regression:
-        raise UsageError(f"cost perceptron is for classes, but {data.name} has target values; use squared_error")
-    if init_from is not None and init_from.network.shapes != network.shapes:
-        start, wanted = (
-            str(each) if init_from.network.sizes != network.sizes else f"{each} of {', '.join(each.activations)}"
-            for each in (init_from.network, network)
-        )
-        raise UsageError(f"the start model is {start}, but the network to train is {wanted}")

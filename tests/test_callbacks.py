@@ -93,8 +93,9 @@ def test_stop_after_an_epoch(data: Dataset) -> None:
     assert result.history[2].loss == whole.history[2].loss
 
 
-def test_stop_in_the_middle_of_an_epoch(data: Dataset) -> None:
+def test_stop_in_the_middle_of_an_epoch(data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     """The epoch leaves no record, its samples are counted, and its weights are the model's."""
+    monkeypatch.setattr("fastbp.training.CHUNK_SECONDS", 0.0)  # one batch at a time
     events = Events(("batches", 2), lambda run: run.stop("now"))
     result = train(data, callbacks=[events], batch_size=1, **{**SETTINGS, "schedule": "constant"})
     assert (result.stopped, result.epochs, len(result.history)) == ("now", 1, 1)

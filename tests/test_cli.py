@@ -25,6 +25,7 @@ from fastbp.config import Config
 from fastbp.data import Dataset
 from fastbp.data.download import MIRRORS
 from fastbp.errors import DivergedError, FastbpError
+from fastbp.gpu import Device, Report
 from fastbp.model import Model, load
 from fastbp.network import Network
 from fastbp.options import option_name
@@ -708,10 +709,53 @@ def test_info_about_the_machine(run, tmp_path):
     assert facts["python"].startswith(f"{sys.version_info[0]}.{sys.version_info[1]}")
     assert facts["threads"] >= 1
     assert facts["vector_bits"] in (128, 256, 512)
-    assert "CPU" in facts["gpu"]
     assert Path(facts["cache"]) == tmp_path / "cache"
     for name in ("numba", "llvmlite", "cpu", "cache"):
         assert name in run("info").out
+
+
+def test_info_about_a_gpu(run, monkeypatch):
+    device = Device("NVIDIA H100", (9, 0), 80 * 2**30, 132)
+    shown = "NVIDIA H100 (132 multiprocessors, 80 GiB, compute capability 9.0)"
+    monkeypatch.setattr("fastbp.gpu.report", lambda: Report("numba-cuda 0.30.4", "13.0", (device,), None))
+    facts = json.loads(run("info", "--json").out)
+    assert facts["gpu"] == [shown]
+    assert (facts["gpu_driver"], facts["gpu_package"]) == ("for CUDA 13.0", "numba-cuda 0.30.4")
+    assert facts["gpu_problem"] is None
+    for text in ("NVIDIA H100 (132", "for CUDA 13.0", "numba-cuda 0.30.4"):
+        assert text in run("info").out
+
+
+def test_info_about_no_gpu(run, monkeypatch):
+    monkeypatch.setattr("fastbp.gpu.report", lambda: Report(None, None, (), "device cuda needs a driver; use another"))
+    facts = json.loads(run("info", "--json").out)
+    assert facts["gpu_problem"] == "device cuda needs a driver; use another"
+    assert facts["gpu"] is facts["gpu_driver"] is facts["gpu_package"] is None
+    assert re.search("gpu problem +device cuda needs a driver; use another", run("info").out)
+
+
+def test_a_gpu_that_is_not_there_is_said_before_anything_is_loaded(run, fake, monkeypatch):
+    monkeypatch.setattr("fastbp.gpu.report", lambda: Report(None, None, (), "device cuda needs a driver; use another"))
+    for arguments in ((), ("--seeds", "0-3")):
+        outcome = run("train", "--device", "cuda", *arguments)
+        assert outcome.code == 1
+        assert outcome.err == "Error: device cuda needs a driver; use another\n"
+    assert fake.loaded == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--threads", "2"], "threads are cores of the CPU, got 2 with device cuda"),
+        (["--seeds", "0-3", "--threads", "2"], "threads are cores of the CPU, got 2 with device cuda"),
+        (["--engine", "stages"], "one engine of its own, got engine stages"),
+        (["--input-layout", "sparse"], "dense input only, got --input-layout sparse"),
+    ],
+)
+def test_what_does_not_go_with_a_gpu(run, fake, arguments, words):
+    outcome = run("train", "--device", "cuda", *arguments)
+    assert outcome.code == 2
+    assert words in outcome.err
 
 
 # data
@@ -855,6 +899,18 @@ def test_a_whole_run(workplace):
     evaluated = json.loads(process.communicate(timeout=60)[0])
     assert evaluated["test_accuracy"] == result["test_accuracy"]
     assert (folder / "whole.safetensors").is_file()
+
+
+@pytest.mark.parametrize("arguments", [(), ("--seeds", "0-3")])
+def test_no_gpu_in_earnest(workplace, arguments):
+    process = start(workplace, "info", "--json")
+    problem = json.loads(process.communicate(timeout=60)[0])["gpu_problem"]
+    if problem is None:
+        pytest.skip("there is a GPU")
+    process = start(workplace, "train", "--data", "d.npz", "--device", "cuda", "--no-save", *arguments)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert (out, err) == ("", f"Error: {problem}\n")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

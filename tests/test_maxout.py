@@ -15,7 +15,7 @@ from fastbp.__main__ import _explain
 from fastbp.callbacks import Callback
 from fastbp.cli import cli
 from fastbp.diagnostics import diagnose, important_parameters, layer_facts
-from fastbp.kernels import CsrRows, Settings, Split, open_engine
+from fastbp.kernels import CsrRows, Settings, Split, open_engine, open_fleet
 from fastbp.preprocessing import Scaling
 
 # |x - y| is one maxout unit: its pieces are x - y and y - x. The second unit says the larger of x and 3.
@@ -210,6 +210,12 @@ def test_the_run_says_which_engine_it_takes() -> None:
 def test_engines_that_cannot_are_refused(settings: dict[str, str], words: str) -> None:
     with pytest.raises(fastbp.FastbpError, match=words):
         train(blobs(), layers="5", activation="maxout", **settings)
+
+
+def test_a_fleet_on_a_gpu_is_refused() -> None:
+    split = Split(np.ones((1, 2), np.float32), np.zeros(1, np.int32), np.ones((1, 1), np.float32))
+    with pytest.raises(UsageError, match="device cuda cannot train networks of activation maxout; use device cpu"):
+        open_fleet(DISTANCE, np.float32([THETA]), split, split, [Settings(0, 1)])
 
 
 def test_sparse_samples_are_refused() -> None:

@@ -66,7 +66,7 @@ SIGNATURES = {
     "offline=False, progress=None)",
     "train": "(data='digits', *, config=None, network=None, init_from=None, callbacks=(), threads=1, "
     "validation_data=None, sample_weight=None, **settings)",
-    "train_many": "(settings, data='digits', *, threads=None, on_result=None, callbacks=())",
+    "train_many": "(settings, data='digits', *, threads=None, device=None, on_result=None, callbacks=())",
     **STAGES,
     **{f"diagnostics.{name}": signature for name, signature in DIAGNOSTICS.items()},
 }
@@ -187,8 +187,17 @@ def test_names_of_the_package():
 def test_names_of_the_kernels():
     assert sorted(fastbp.kernels.__all__) == sorted(
         [*CODES, *STAGES, "OPTIMIZER", "adam_update", "loss", "momentum_update", "nesterov_update", "rmsprop_update"]
-        + ["CsrRows", "Engine", "Evaluation", "Preparation", "Settings", "Split"]
-        + ["announce_compiling", "maxout", "maxout_delta", "needs_stages", "open_engine", "warm_up"]
+        + ["CsrRows", "Engine", "Evaluation", "Fleet", "Preparation", "Settings", "Split"]
+        + [
+            "announce_compiling",
+            "check_for_cuda",
+            "maxout",
+            "maxout_delta",
+            "needs_stages",
+            "open_engine",
+            "open_fleet",
+        ]
+        + ["warm_up"]
     )
     assert {name: getattr(fastbp.kernels, name) for name in CODES} == CODES
     for name in fastbp.kernels.__all__:

@@ -11,6 +11,7 @@ import pytest
 import fastbp.data.digits
 from fastbp import Config, Dataset, DivergedError, FastbpError, Network, UsageError, train
 from fastbp.callbacks import Callback, Plan
+from fastbp.gpu import Report
 from fastbp.kernels import CROSS_ENTROPY, SIGMOID, SOFTMAX, forward, gradient, hidden_delta, loss, output_delta, update
 from fastbp.kernels.order import shuffle
 from fastbp.result import Interrupted
@@ -277,8 +278,9 @@ def test_misfits_are_refused(settings: dict[str, Any], message: str) -> None:
         train(blobs(), **settings)
 
 
-def test_no_gpu_is_said_not_hidden() -> None:
-    with pytest.raises(FastbpError, match="cuda is not available") as caught:
+def test_no_gpu_is_said_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastbp.gpu.report", lambda: Report(None, None, (), "device cuda needs a GPU; use device cpu"))
+    with pytest.raises(FastbpError, match="device cuda needs a GPU; use device cpu") as caught:
         train(blobs(), device="cuda")
     assert caught.value.exit_code == 1
 

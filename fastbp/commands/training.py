@@ -75,6 +75,10 @@ def train(ctx: click.Context, /, **options: Any) -> None:
         given = {name for name in chosen if ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT}
         chosen |= {name: value for name, value in network_settings(start).items() if name not in given}
     config = with_option_names(lambda: Config(**chosen))
+    if config.device == "cuda":  # said before data is loaded
+        from ..kernels import check_for_cuda
+
+        with_option_names(lambda: check_for_cuda(config.engine, config.input_layout, options["threads"] or 1))
     seeds = seeds_for(options)
     watchers = watchers_for(options)
     if config.engine in ("auto", "fused"):  # they do without BLAS, whose threads take 30 of 440 ms to start and to end

@@ -9,12 +9,14 @@ begin with `reference`. Numba is imported when the first of these is used.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import FastbpError, UsageError
+from .. import gpu
+from ..errors import UsageError
 from .codes import (
     ADAM,
     ADAMW,
@@ -39,7 +41,7 @@ from .codes import (
     TANH,
 )
 from .layers import needs_stages
-from .protocol import CsrRows, Engine, Evaluation, Settings, Split
+from .protocol import CsrRows, Engine, Evaluation, Fleet, Settings, Split
 from .warming import Preparation, announce_compiling, warm_up
 
 if TYPE_CHECKING:
@@ -83,11 +85,13 @@ __all__ = [
     "CsrRows",
     "Engine",
     "Evaluation",
+    "Fleet",
     "Preparation",
     "Settings",
     "Split",
     "adam_update",
     "announce_compiling",
+    "check_for_cuda",
     "forward",
     "gradient",
     "hidden_delta",
@@ -98,11 +102,14 @@ __all__ = [
     "needs_stages",
     "nesterov_update",
     "open_engine",
+    "open_fleet",
     "output_delta",
     "rmsprop_update",
     "update",
     "warm_up",
 ]
+
+NOT_ON_CUDA = "device cuda cannot train networks of {}; use device cpu"
 
 _STAGES = (
     "adam_update",
@@ -168,7 +175,7 @@ def open_engine(
         auto (the fastest that fits), fused, stages, reference. maxout, activations of a user's own and the cost
         perceptron are for the last two
     device : str
-        auto, cpu, cuda
+        cpu, auto (the CPU as well: for one small network it is the better choice), or cuda, an NVIDIA GPU
     input_layout : str
         auto, sparse, dense; only the fused engine has a choice
     shared : dict, optional
@@ -179,18 +186,21 @@ def open_engine(
     Raises
     ------
     FastbpError
-        a device that this machine or this version does not have
+        a device that this machine does not have, or that lacks a driver or a package
     UsageError
-        a network or a layout that the engine cannot use
+        a network or a layout that the engine cannot use, or a choice that the device does not leave
     """
     if special := needs_stages(network):
         if device == "cuda":
-            raise UsageError(f"device cuda cannot train networks of {special}; use device cpu")
+            raise UsageError(NOT_ON_CUDA.format(special))
         if engine == "fused":
             raise UsageError(f"engine fused cannot train networks of {special}; use engine auto, stages or reference")
         engine = "stages" if engine == "auto" else engine
     if device == "cuda":
-        raise FastbpError("device cuda is not available: this version of fastbp trains on the CPU; use device cpu")
+        check_for_cuda(engine, input_layout, threads)
+        one = import_module(".cuda_engine", __name__).CudaEngine
+        on_gpu: Engine = one(network, theta, train, test, settings, x_scale=x_scale, classes=classes)
+        return on_gpu
     if engine in ("auto", "fused"):
         from .cpu import FusedEngine
 
@@ -226,3 +236,50 @@ def open_engine(
         one = train._replace(x=train.x[:1], y=train.y[:1])
         engine_for(one, settings._replace(batch_size=1)).run(np.zeros(1, np.uint32), np.zeros(1), np.empty(1))
     return engine_for(train, settings)
+
+
+def open_fleet(
+    network: Any,
+    thetas: Any,
+    train: Split,
+    test: Split,
+    settings: Sequence[Settings],
+    *,
+    x_scale: float = 1.0,
+    classes: bool = True,
+    engine: str = "auto",
+    input_layout: str = "auto",
+) -> Fleet:
+    """Give a GPU many networks of one shape, to be trained side by side; see `protocol.Fleet`.
+
+    Parameters
+    ----------
+    network, train, test, x_scale, classes, engine, input_layout
+        as for `open_engine` with device cuda
+    thetas : (n_networks, n_parameters) float32
+        start weights, copied
+    settings : sequence of Settings
+        one for each network. They agree in optimizer, batch_size and dropout, and in whether gradients are cut
+
+    Raises
+    ------
+    FastbpError, UsageError
+        what `check_for_cuda` refuses, and what the GPU has no memory or no kernels for
+    """
+    if special := needs_stages(network):
+        raise UsageError(NOT_ON_CUDA.format(special))
+    check_for_cuda(engine, input_layout)
+    many = import_module(".cuda_engine", __name__).Fleet
+    fleet: Fleet = many(network, thetas, train, test, settings, x_scale=x_scale, classes=classes)
+    return fleet
+
+
+def check_for_cuda(engine: str = "auto", input_layout: str = "auto", threads: int = 1) -> None:
+    """Raise UsageError for choices that device cuda does not leave, and FastbpError where it cannot be used."""
+    if engine != "auto":
+        raise UsageError(f"device cuda has one engine of its own, got engine {engine}; leave it out, or use device cpu")
+    if input_layout == "sparse":
+        raise UsageError("device cuda takes dense input only, got input_layout sparse; leave it out, or use device cpu")
+    if threads > 1:
+        raise UsageError(f"threads are cores of the CPU, got {threads} with device cuda; leave them out")
+    gpu.require()

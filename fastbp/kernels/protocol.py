@@ -1,4 +1,4 @@
-"""What an engine is given and what it must do. Trainers know engines by this page only.
+"""What an engine, or a fleet, is given and what it must do. Trainers know them by this page only.
 
 An engine owns the samples, the parameters, the state of the optimiser and all workspace. It is given checked arrays, so
 it checks little itself, and it allocates once, when it is made.
@@ -6,12 +6,13 @@ it checks little itself, and it allocates once, when it is made.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CsrRows", "Engine", "Evaluation", "Settings", "Split"]
+__all__ = ["CsrRows", "Engine", "Evaluation", "Fleet", "Settings", "Split"]
 
 
 class Split(NamedTuple):
@@ -100,3 +101,49 @@ class Engine(Protocol):
 
     def set_parameters(self, theta: NDArray[np.floating]) -> None:
         """Overwrite theta, (n_parameters,); the state of the optimiser stays."""
+
+
+class Fleet(Protocol):
+    """Networks of one shape that are trained side by side, each with its own weights, rates and order of samples.
+
+    They share samples, optimizer, batch size and dropout. A member is the number of a network, from 0.
+    """
+
+    name: str
+    density: float  # share of the inputs that are not 0
+
+    def shuffle(self, keys: NDArray[np.uint64]) -> None:
+        """Every network's order of samples becomes the permutation that `order.shuffle` makes of its key.
+
+        keys   u8 (n_networks,)   in
+        """
+
+    def set_orders(self, orders: NDArray[np.uint32]) -> None:
+        """Every network's order of samples: rows of the training split.
+
+        orders   u4 (n_networks, n_train)   in
+        """
+
+    def run(
+        self,
+        members: NDArray[np.int64],
+        first: int,
+        etas: NDArray[np.float64],
+        costs: NDArray[np.float64],
+    ) -> None:
+        """Train some networks on consecutive batches of their orders; the others stay as they are.
+
+        members   i8 (k,)             in    which ones
+        first                         in    number of the first batch in their orders, from 0
+        etas      f8 (k, n_batches)   in    learning rates
+        costs     f8 (k, n_batches)   out   as those of `Engine.run`
+        """
+
+    def evaluate(self, split: str) -> Sequence[Evaluation]:
+        """Cost and accuracy of every network on the split "train" or "test"; nothing is dropped."""
+
+    def parameters(self) -> NDArray[np.floating]:
+        """A copy of all weights and biases, (n_networks, n_parameters)."""
+
+    def set_parameters(self, member: int, theta: NDArray[np.floating]) -> None:
+        """Overwrite those of one network, (n_parameters,); the state of its optimiser stays."""
