@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .activations import CustomActivation
     from .config import Config
     from .data import Dataset, load_dataset
     from .errors import DataError, DivergedError, DownloadError, FastbpError, ModelError, UsageError
@@ -27,6 +28,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Callback",
     "Config",
+    "CustomActivation",
     "DataError",
     "Dataset",
     "DivergedError",
@@ -54,6 +56,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "activations": ("CustomActivation",),
     "config": ("Config",),
     "data": ("Dataset", "load_dataset"),
     "errors": ("DataError", "DivergedError", "DownloadError", "FastbpError", "ModelError", "UsageError"),

@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any
 
+from .activations import HIDDEN_ACTIVATIONS, OUTPUT_ACTIVATIONS, CustomActivation, name_of
 from .errors import UsageError
 
 __all__ = [
-    "ACTIVATIONS",
     "COSTS",
-    "HIDDEN_ACTIVATIONS",
+    "OUTPUT_OF",
     "SQUARED_COSTS",
     "VALUE_COSTS",
     "Config",
@@ -29,9 +29,13 @@ __all__ = [
     "parse_layers",
 ]
 
-ACTIVATIONS = ("step", "identity", "sigmoid", "tanh", "relu", "leaky_relu", "softmax", "exponential")
-HIDDEN_ACTIVATIONS = ("identity", "sigmoid", "tanh", "relu", "leaky_relu")
-COSTS = ("squared_error", "mean_squared_error", "binary_cross_entropy", "cross_entropy", "poisson")
+COSTS = ("squared_error", "mean_squared_error", "binary_cross_entropy", "cross_entropy", "poisson", "perceptron")
+OUTPUT_OF = {  # the one output activation that a cost goes with; squared costs go with several
+    "cross_entropy": "softmax",
+    "binary_cross_entropy": "sigmoid",
+    "poisson": "exponential",
+    "perceptron": "step",
+}
 SQUARED_COSTS = ("squared_error", "mean_squared_error")
 VALUE_COSTS = (*SQUARED_COSTS, "poisson")  # those for which target values are read rather than classes
 OPTIMIZERS = ("sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw", "lbfgs")
@@ -84,9 +88,11 @@ class Config:
     """
 
     layers: str = _setting("16-16", "hidden layers (16-16), or all of them (784-16-16-10)")
-    activation: str = _setting("sigmoid", "of the hidden layers: one name, or a comma-separated list")
+    activation: tuple[str | CustomActivation, ...] | CustomActivation | str = _setting(  # noqa: RUF009
+        "sigmoid", "of the hidden layers: one name, or a comma-separated list"
+    )
     output_activation: str | None = _setting(
-        None, "of the output layer; by default the one that the cost is meant for", choices=ACTIVATIONS
+        None, "of the output layer; by default the one that the cost is meant for", choices=OUTPUT_ACTIVATIONS
     )
     cost: str | None = _setting(
         None, "what is minimised; by default cross_entropy for classes, squared_error for values", choices=COSTS
@@ -216,9 +222,9 @@ class Config:
             raise UsageError(f"{name} has no use with optimizer lbfgs, {_NOT_FOR_LBFGS[name]}; leave it out")
 
     @property
-    def hidden_activations(self) -> tuple[str, ...]:
-        """The names in `activation`: one for all hidden layers, or one for each."""
-        return tuple(name.strip() for name in self.activation.split(","))
+    def hidden_activations(self) -> tuple[str | CustomActivation, ...]:
+        """Those in `activation`: one for all hidden layers, or one for each."""
+        return _activations(self.activation)
 
     @property
     def hidden_dropout(self) -> tuple[float, ...]:
@@ -226,8 +232,11 @@ class Config:
         return _shares(self.dropout)
 
     def as_dict(self) -> dict[str, Any]:
-        """All settings by name, JSON-ready."""
-        return {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
+        """All settings by name, JSON-ready; of activations of one's own, the names."""
+        values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
+        if not isinstance(self.activation, str):
+            values["activation"] = ",".join(map(name_of, self.hidden_activations))
+        return values
 
 
 def parse_layers(text: str) -> tuple[int, ...]:
@@ -277,6 +286,8 @@ def checked_setting(name: str, value: Any) -> Any:
     if name == "dropout":
         shares = _shares(value)
         return value if len(shares) > 1 else shares[0]
+    if name == "activation":
+        return value if isinstance(value, str) and _activations(value) else _activations(value)
     if "choices" in limits:
         if value not in limits["choices"]:
             raise UsageError(f"{name} must be one of {', '.join(limits['choices'])}, got {value!r}")
@@ -301,16 +312,24 @@ def checked_setting(name: str, value: Any) -> Any:
             raise UsageError(f"{name} must be {side} {limits[limit]:{'d' if kind == 'int' else 'g'}}, got {value}")
     if name == "layers":
         parse_layers(value)
-    if name == "activation":
-        for part in value.split(","):
-            if part.strip() not in HIDDEN_ACTIVATIONS:
-                raise UsageError(f"activation must be one of {', '.join(HIDDEN_ACTIVATIONS)}, got {part.strip()!r}")
     return value
 
 
 def kind_of(name: str) -> str:
     """int, float, bool or str: what the values of a setting are, beside None; str for those that may be a list."""
     return str(Config.__annotations__[name]).removesuffix(" | None").split(" ")[-1]
+
+
+def _activations(value: Any) -> tuple[str | CustomActivation, ...]:
+    """The activations in a value of that setting: names and pairs of functions; UsageError for anything else."""
+    parts = value.split(",") if isinstance(value, str) else value if isinstance(value, list | tuple) else (value,)
+    if not parts or not all(isinstance(part, str | CustomActivation) for part in parts):
+        raise UsageError(f"activation must be a text, a CustomActivation, or a list of these, got {value!r}")
+    activations = tuple(part.strip() if isinstance(part, str) else part for part in parts)
+    for each in activations:
+        if isinstance(each, str) and each not in HIDDEN_ACTIVATIONS:
+            raise UsageError(f"activation must be one of {', '.join(HIDDEN_ACTIVATIONS)}, got {each!r}")
+    return activations
 
 
 def _shares(value: Any) -> tuple[float, ...]:
@@ -330,17 +349,11 @@ def _shares(value: Any) -> tuple[float, ...]:
 
 def _check_pair(cost: str | None, output_activation: str | None) -> None:
     """Raise UsageError for a cost and an output activation that do not belong together."""
-    if output_activation == "step":
-        raise UsageError("output_activation step has no gradient and cannot be trained; use sigmoid")
     if cost is None or output_activation is None:
         return
-    if cost == "cross_entropy" and output_activation != "softmax":
-        raise UsageError(f"cost cross_entropy needs output_activation softmax, got {output_activation}")
-    if cost == "binary_cross_entropy" and output_activation != "sigmoid":
-        raise UsageError(f"cost binary_cross_entropy needs output_activation sigmoid, got {output_activation}")
-    if cost == "poisson" and output_activation != "exponential":
-        raise UsageError(f"cost poisson needs output_activation exponential, got {output_activation}")
-    if output_activation == "exponential" and cost != "poisson":
-        raise UsageError(f"cost {cost} cannot be used with output_activation exponential; use poisson")
-    if cost in SQUARED_COSTS and output_activation == "softmax":
-        raise UsageError(f"cost {cost} cannot be used with output_activation softmax; use cross_entropy")
+    needed = OUTPUT_OF.get(cost)
+    if needed and output_activation != needed:
+        raise UsageError(f"cost {cost} needs output_activation {needed}, got {output_activation}")
+    if not needed and output_activation in ("softmax", "exponential", "step"):
+        meant = next(name for name, output in OUTPUT_OF.items() if output == output_activation)
+        raise UsageError(f"cost {cost} cannot be used with output_activation {output_activation}; use {meant}")

@@ -5,12 +5,13 @@ A Config and a Dataset come in, a Network and a number go out. Refused: layers t
 
 from __future__ import annotations
 
-from .config import VALUE_COSTS, Config, parse_layers
+from .config import OUTPUT_OF, VALUE_COSTS, Config, parse_layers
 from .data.dataset import Dataset
 from .errors import UsageError
+from .kernels import OPTIMIZER, SGD, Settings
 from .network import Network
 
-__all__ = ["dropout_for", "learning_rate_for", "network_for"]
+__all__ = ["dropout_for", "learning_rate_for", "network_for", "rule_for"]
 
 MOST_HIDDEN_LAYERS = 3
 
@@ -24,7 +25,10 @@ SGD_RATES = {
     "leaky_relu": 0.1,
     "identity": 0.1,
     "exponential": 0.02,
+    "maxout": 0.1,
+    "step": 1.0,
 }
+RATE_OF_OTHERS = 0.1  # of functions that nobody has measured
 COST_FACTORS = {
     "squared_error": 2.0,
     "mean_squared_error": 1.0,
@@ -68,13 +72,18 @@ def network_for(config: Config, data: Dataset) -> Network:
     outputs = {n_outputs}
     if n_outputs == 2 and not data.is_regression and output_activation != "softmax":
         outputs.add(1)  # one output can tell two classes apart
-        if cost == "binary_cross_entropy":
+        if cost in ("binary_cross_entropy", "perceptron"):
             n_outputs = 1
     if not (len(sizes) >= 2 and sizes[0] == data.n_features and sizes[-1] in outputs):
         _refuse_misfit(config.layers, sizes, data, n_outputs)
         sizes = (data.n_features, *sizes, n_outputs)
     hidden = config.hidden_activations
     n_hidden = len(sizes) - 2
+    if output_activation == "step" and n_hidden:
+        raise UsageError(
+            f"output_activation step is trained without hidden layers only, by the perceptron rule, and layers "
+            f"{config.layers} has some; use layers '', or output_activation sigmoid"
+        )
     if len(hidden) not in (1, n_hidden):
         raise UsageError(
             f"activation names {len(hidden)} hidden layers and the network {'-'.join(map(str, sizes))} has {n_hidden}; "
@@ -95,7 +104,7 @@ def learning_rate_for(config: Config, network: Network) -> float | None:
         return config.learning_rate
     if config.optimizer in ADAPTIVE_RATES:
         return ADAPTIVE_RATES[config.optimizer]
-    rate = min(SGD_RATES[name] for name in network.activations)
+    rate = min(SGD_RATES.get(name, RATE_OF_OTHERS) for name in network.activations)
     if network.activations[-1] == "sigmoid":  # its squared error is flat where it saturates
         rate *= COST_FACTORS[network.cost]
     size = LARGEST_FACTOR if config.batch_size is None else (config.batch_size / 32) ** 0.5
@@ -127,21 +136,41 @@ def dropout_for(config: Config, network: Network) -> tuple[float, ...]:
     return shares if any(shares) else ()
 
 
+def rule_for(config: Config, network: Network, batch_size: int) -> Settings:
+    """The update rule as engines take it.
+
+    Raises
+    ------
+    UsageError
+        see `dropout_for`
+    """
+    return Settings(
+        optimizer=OPTIMIZER.get(config.optimizer, SGD),  # lbfgs asks for gradients alone
+        batch_size=batch_size,
+        momentum=config.momentum,
+        beta_1=config.beta_1,
+        beta_2=config.beta_2,
+        rho=config.rho,
+        epsilon=config.epsilon,
+        decay=config.weight_decay,
+        dropout=dropout_for(config, network),
+        seed=config.seed,
+        clip_norm=config.clip_norm or 0.0,
+    )
+
+
 def _output_for(config: Config, data: Dataset) -> tuple[str, str]:
     """(cost, output activation), each taken from the other where only one is given."""
     cost, output_activation = config.cost, config.output_activation
     if cost is None:
-        if output_activation == "exponential":
-            cost = "poisson"
+        if output_activation in ("exponential", "step"):
+            cost = "poisson" if output_activation == "exponential" else "perceptron"
         elif data.is_regression or output_activation in ("identity", "tanh", "relu", "leaky_relu"):
             cost = "squared_error"
         else:
             cost = "binary_cross_entropy" if output_activation == "sigmoid" else "cross_entropy"
     if output_activation is None:
-        if cost in ("cross_entropy", "poisson"):
-            output_activation = "softmax" if cost == "cross_entropy" else "exponential"
-        else:
-            output_activation = "identity" if data.is_regression else "sigmoid"
+        output_activation = OUTPUT_OF.get(cost, "identity" if data.is_regression else "sigmoid")
     return cost, output_activation
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -59,7 +58,7 @@ class LayerFacts:
     layer : int
         the first is 1
     n_inputs, n_units : int
-        shape of the weights
+        shape of the weights; those of maxout have two columns per unit
     activation : str
     gradient_norm : float
         Euclidean norm of the gradient by the weights; biases are left out
@@ -104,7 +103,8 @@ class LayerFacts:
 class ImportantParameter:
     """A weight, or a bias where `from_unit` is None, and the gradient by it.
 
-    The gradient's sign says which way the parameter should not move, its size how much the parameter matters.
+    The gradient's sign says which way the parameter should not move, its size how much the parameter matters. Of a
+    maxout unit, `piece` is 0 or 1.
     """
 
     layer: int
@@ -112,6 +112,7 @@ class ImportantParameter:
     to_unit: int
     value: float
     gradient: float
+    piece: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,7 +246,7 @@ def important_parameters(model: Model, x: ArrayLike, y: ArrayLike, top: int = 10
     --------
     >>> line = Model(Network((2, 1), ("identity",), "squared_error"), np.array([2.0, 0.0, 1.0]))
     >>> important_parameters(line, [[3.0, 0.0]], [[8.0]], top=1)  # it answers 7
-    (ImportantParameter(layer=1, from_unit=0, to_unit=0, value=2.0, gradient=-3.0),)
+    (ImportantParameter(layer=1, from_unit=0, to_unit=0, value=2.0, gradient=-3.0, piece=None),)
     """
     return _important(model, measure(model, x, y), top)
 
@@ -311,7 +312,7 @@ def _layer_facts(model: Model, measured: Measured) -> tuple[LayerFacts, ...]:
         norms = [float(np.linalg.norm(dW)) for dW, _ in model.network.layers_of(measured.gradient)]
     facts = []
     for number, (W, _) in enumerate(model.network.layers_of(model.parameters.astype(np.float64))):
-        seen = measured.activity[number]
+        seen, n_units = measured.activity[number], model.network.sizes[number + 1]
         above = norms[number + 1] if number + 1 < len(norms) else 0.0
         has_limits, is_relu = seen.activation in ("sigmoid", "tanh"), seen.activation == "relu"
         n_dead = int((~seen.ever_positive).sum())
@@ -319,14 +320,14 @@ def _layer_facts(model: Model, measured: Measured) -> tuple[LayerFacts, ...]:
             LayerFacts(
                 layer=number + 1,
                 n_inputs=W.shape[0],
-                n_units=W.shape[1],
+                n_units=n_units,
                 activation=seen.activation,
                 gradient_norm=norms[number],
                 gradient_ratio=norms[number] / above if above else None,
                 delta_norm=float(measured.delta_norms[number]),
                 saturated_share=seen.n_saturated / seen.n_values if has_limits else None,
                 saturated_units=int(seen.always_saturated.sum()) if has_limits else None,
-                dead_share=n_dead / W.shape[1] if is_relu else None,
+                dead_share=n_dead / n_units if is_relu else None,
                 dead_units=n_dead if is_relu else None,
                 mean=seen.mean,
                 deviation=seen.deviation,
@@ -350,19 +351,21 @@ def _important(model: Model, measured: Measured, top: int) -> tuple[ImportantPar
             to_unit=to_unit,
             value=float(model.parameters[place]),
             gradient=float(measured.gradient[place]),
+            piece=piece,
         )
         for place in places[size[places] > 0].tolist()
-        for layer, from_unit, to_unit in [_position(model.network, place)]
+        for layer, from_unit, to_unit, piece in [_position(model.network, place)]
     )
 
 
-def _position(network: Network, place: int) -> tuple[int, int | None, int]:
-    """(layer, input unit or None for a bias, output unit) of a place in theta."""
-    for layer, (n_in, n_out) in enumerate(pairwise(network.sizes), start=1):
-        row, column = divmod(place, n_out)  # a layer's biases follow its weights, as row n_in
+def _position(network: Network, place: int) -> tuple[int, int | None, int, int | None]:
+    """(layer, input unit or None for a bias, output unit, piece of a maxout unit or None) of a place in theta."""
+    for layer, (n_in, n_columns) in enumerate(network.shapes, start=1):
+        row, column = divmod(place, n_columns)  # a layer's biases follow its weights, as row n_in
         if row <= n_in:
-            return layer, row if row < n_in else None, column
-        place -= (n_in + 1) * n_out
+            piece, unit = divmod(column, network.sizes[layer])
+            return layer, row if row < n_in else None, unit, piece if n_columns > network.sizes[layer] else None
+        place -= (n_in + 1) * n_columns
     raise IndexError(f"{network} has no parameter {place} after its last")
 
 

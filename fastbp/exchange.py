@@ -213,6 +213,8 @@ def from_torch(
         raise UsageError(
             f"activation names {len(hidden)} hidden layers and {name} has {len(layers) - 1}; give one name, or one each"
         )
+    if "maxout" in hidden:
+        raise UsageError("maxout is no module of PyTorch, and an nn.Sequential of Linear layers cannot hold its pieces")
     for (before, after), each in zip(pairwise(numbers), hidden, strict=True):
         if after == before + 1 and each != "identity":
             raise UsageError(

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from .config import SQUARED_COSTS
 from .console import aligned, echo, facts, printable
 from .errors import UsageError
 from .formulas import (
@@ -115,7 +116,7 @@ class Explanation:
             yield f"{INDENT}Layer {to}: z[{to}] = {self._incoming(layer)} W[{layer}] + b[{layer}], a[{to}] = f(z[{to}])"
             yield f"{INDENT}{activation}: f(z) = {F[activation][0]}"
             yield from self._matrices(layer)
-            for j, unit in enumerate(names.units[layer]):
+            for j, unit in enumerate(names.nets[layer]):
                 symbols = [
                     f"{row[j]} {names.activation(layer - 1, k)}" for k, row in enumerate(names.weights[layer - 1])
                 ]
@@ -123,10 +124,12 @@ class Explanation:
                 z = number(step.z[layer - 1][j])
                 yield ""
                 yield from equation(f"z_{unit}", [*symbols, f"b_{unit}"], [*numbers, factor(b[j])], z)
-                if activation != "softmax":
+                if activation not in ("softmax", "maxout"):
                     yield from equation(f"a_{unit}", f"f({z})", number(step.a[layer][j]))
             if activation == "softmax":
                 yield from self._softmax()
+            if activation == "maxout":
+                yield from self._maxout(layer)
             yield ""
 
     def _incoming(self, layer: int) -> str:
@@ -139,7 +142,7 @@ class Explanation:
         width = max(len(name) for row in rows for name in row)
         matrix = [f"| {' '.join(name.ljust(width) for name in row)} |" for row in rows]
         name = f"{INDENT}W[{layer}] = "
-        biases = " ".join(f"b_{unit}" for unit in self.names.units[layer])
+        biases = " ".join(f"b_{unit}" for unit in self.names.nets[layer])
         first = f"{name}{matrix[0]}   b[{layer}] = | {biases} |"
         if len(rows) <= MOST_ROWS and len(first) <= WIDTH:
             yield from ("", first, *(" " * len(name) + row for row in matrix[1:]))
@@ -158,12 +161,22 @@ class Explanation:
         for unit, power, a in zip(units, powers, self.step.a[-1], strict=True):
             yield from equation(f"a_{unit}", f"exp(z_{unit}) / S", f"{number(power)} / {total}", number(a))
 
+    def _maxout(self, layer: int) -> Iterable[str]:
+        """The larger piece of each unit."""
+        units, z = self.names.units[layer], self.step.z[layer - 1]
+        yield ""
+        for k, unit in enumerate(units):
+            pieces = f"max({number(z[k])}, {number(z[len(units) + k])})"
+            yield from equation(f"a_{unit}", f"max(z_{unit}p0, z_{unit}p1)", pieces, number(self.step.a[layer][k]))
+
     def cost(self) -> Iterable[str]:
         """The cost of each output, and their sum."""
         step, name, units = self.step, self.step.network.cost, self.names.units[-1]
         shares = [number(share) for share in step.costs]
         for k, unit in enumerate(units):
-            yield from equation(f"J_{unit}", *cost_sides(name, unit, k + 1, step.a[-1][k], step.y[k]), shares[k])
+            yield from equation(
+                f"J_{unit}", *cost_sides(name, unit, k + 1, step.z[-1][k], step.a[-1][k], step.y[k]), shares[k]
+            )
         if len(units) > 1:
             yield from equation("J".ljust(len(f"J_{units[-1]}")), shares, number(step.cost))
         if "cross" in name:
@@ -177,9 +190,10 @@ class Explanation:
         for layer in range(self.n_layers - 1, 0, -1):
             activation, at = network.activations[layer - 1], layer + 1
             is_last = layer == self.n_layers - 1
-            if is_last and "cross" in network.cost:
+            if is_last and network.cost not in SQUARED_COSTS:
                 yield f"{INDENT}Layer {at}: delta[{at}] = a[{at}] - y"
-                yield from paragraph(f"(dJ/da * f'(z) comes to this for {activation} with {network.cost})")
+                how = "dJ/dz, as a is flat on both sides of its jump," if activation == "step" else "dJ/da * f'(z)"
+                yield from paragraph(f"({how} comes to this for {activation} with {network.cost})")
                 yield ""
                 for k, unit in enumerate(names.units[layer]):
                     numbers = f"{number(step.a[layer][k])} - {factor(step.y[k])}"
@@ -191,6 +205,9 @@ class Explanation:
             yield f"{INDENT}{activation}: f'(z) = {F[activation][1]}"
             if activation == "relu" and not step.a[layer].all():
                 yield from paragraph("A unit that is off, a = 0, sends nothing back: its delta is 0.")
+            if activation == "maxout":
+                yield from self._to_pieces(layer)
+                continue
             for k, unit in enumerate(names.units[layer]):
                 a = step.a[layer][k]
                 slope = number(slope_of(activation, a))
@@ -204,6 +221,20 @@ class Explanation:
                 )
             yield ""
 
+    def _to_pieces(self, layer: int) -> Iterable[str]:
+        """dJ/da of each maxout unit, and which of its pieces gets it."""
+        step, units = self.step, self.names.units[layer]
+        z, delta = step.z[layer - 1], step.delta[layer - 1]
+        for k, unit in enumerate(units):
+            sides, arriving = self._from_next(layer, k)
+            first = z[k] >= z[len(units) + k]
+            yield ""
+            yield from equation(f"dJ/da_{unit}", *sides, arriving)
+            for column, piece, wins in ((k, "p0", first), (len(units) + k, "p1", not first)):
+                why = [f"dJ/da_{unit}"] if wins else []
+                yield from equation(f"delta_{unit}{piece}", *why, number(delta[column]))
+        yield ""
+
     def _from_cost(self, k: int) -> tuple[list[str], str]:
         """dJ/da of output k, for a squared cost: formulas and number."""
         a, y, unit = self.step.a[-1][k], self.step.y[k], self.names.units[-1][k]
@@ -215,7 +246,7 @@ class Explanation:
     def _from_next(self, layer: int, k: int) -> tuple[list[list[str]], str]:
         """dJ/da of a hidden unit, from the units that it feeds: formulas and number."""
         names, W, deltas = self.names, self.before[layer][0], self.step.delta[layer]
-        symbols = [f"{w} delta_{to}" for w, to in zip(names.weights[layer][k], names.units[layer + 1], strict=True)]
+        symbols = [f"{w} delta_{to}" for w, to in zip(names.weights[layer][k], names.nets[layer + 1], strict=True)]
         return [symbols, products(W[k], deltas)], number(W[k] @ deltas)
 
     def gradient(self) -> Iterable[str]:
@@ -226,7 +257,7 @@ class Explanation:
             yield f"{INDENT}dW[{layer}] = {self._incoming(layer)}^T delta[{to}], db[{layer}] = delta[{to}]"
             yield ""
             rows = []
-            for j, unit in enumerate(names.units[layer]):
+            for j, unit in enumerate(names.nets[layer]):
                 delta = factor(step.delta[layer - 1][j])
                 for k in range(len(names.units[layer - 1])):
                     a = names.activation(layer - 1, k)
@@ -244,7 +275,7 @@ class Explanation:
         for layer in range(1, self.n_layers):
             (W, b), (dW, db) = self.before[layer - 1], self.gradients[layer - 1]
             W_after, b_after = self.after[layer - 1]
-            for j, unit in enumerate(names.units[layer]):
+            for j, unit in enumerate(names.nets[layer]):
                 for k in range(len(names.units[layer - 1])):
                     numbers = f"{number(W[k, j])} - {eta} * {factor(dW[k, j])}"
                     rows.append((names.weights[layer - 1][k][j], "<-", numbers, f"= {number(W_after[k, j])}"))

@@ -106,7 +106,7 @@ def _show_layers(layers: Sequence[LayerFacts]) -> None:
         [
             (
                 str(each.layer),
-                f"{each.n_inputs} x {each.n_units}",
+                f"{each.n_inputs} x {'2 x ' if each.activation == 'maxout' else ''}{each.n_units}",
                 _short(each.gradient_norm),
                 "" if each.gradient_ratio is None else _short(each.gradient_ratio),
                 _short(each.delta_norm),
@@ -201,6 +201,7 @@ def _show_parameters(parameters: Sequence[ImportantParameter], model: Model, dat
             begin = f"unit {each.from_unit}" if each.layer > 1 else _input(each.from_unit, model, dataset)
         is_class = each.layer == last and len(model.class_names) == model.network.sizes[-1]
         end = f"output {_class(model, each.to_unit)}" if is_class else f"unit {each.to_unit}"
+        end += "" if each.piece is None else f", piece {each.piece}"
         rows.append((str(each.layer), begin, end, _short(each.value), _short(each.gradient)))
     table(("layer", "from", "to", "value", "gradient"), rows, left=(0, 1, 2))
 

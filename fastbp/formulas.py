@@ -2,6 +2,7 @@
 
 Names are those of textbooks: inputs x1, x2, ..., hidden units h1, h2, ... through all hidden layers, outputs o1, o2,
 ...; weights w1, w2, ... layer by layer and, within a layer, unit by unit, so that w1 and w2 lead from x1 and x2 to h1.
+A maxout unit h1 has two pieces, h1p0 and h1p1, with weights of their own; those of all pieces 0 come first.
 Values and formulas come in, lines come out; nothing is printed here.
 """
 
@@ -9,7 +10,6 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ F = {
     "leaky_relu": ("z if z >= 0, else 0.01 z", "1 if a >= 0, else 0.01", "1 if a_{u} >= 0, else 0.01"),
     "exponential": ("exp(z)", "a", "a_{u}"),
     "softmax": ("exp(z_k) / sum_j exp(z_j)", "", ""),
+    "maxout": ("the larger z of a unit's pieces p0 and p1", "1 for the larger one, of equals p0, else 0", ""),
+    "step": ("1 if z > 0, else 0", "", ""),
 }
 J = {
     "squared_error": "J = sum over the outputs of 1/2 (a - y)^2",
@@ -51,6 +53,7 @@ J = {
     "binary_cross_entropy": "J = sum over the outputs of -(y ln a + (1 - y) ln(1 - a))",
     "cross_entropy": "J = sum over the outputs of -y ln a",
     "poisson": "J = sum over the outputs of a - y + y ln(y / a)",
+    "perceptron": "J = sum over the outputs of (a - y) z",
 }
 
 
@@ -96,9 +99,13 @@ class Names:
             first = n_hidden + 1 if letter == "h" else 1
             self.units.append([f"{letter}{number}" for number in range(first, first + size)])
             n_hidden += size if letter == "h" else 0
-        self.weights: list[list[list[str]]] = []  # weights[l][k][j] leads from unit k to unit j of the next layer
+        self.nets: list[list[str]] = [[]]  # of net inputs: those of the units, but two for each maxout unit
+        for units, activation in zip(self.units[1:], network.activations, strict=True):
+            pieces = ("p0", "p1") if activation == "maxout" else ("",)
+            self.nets.append([unit + piece for piece in pieces for unit in units])
+        self.weights: list[list[list[str]]] = []  # weights[l][k][j] leads from unit k to net input j of the next layer
         n_weights = 0
-        for n_in, n_out in pairwise(sizes):
+        for n_in, n_out in network.shapes:
             self.weights.append([[f"w{n_weights + j * n_in + k + 1}" for j in range(n_out)] for k in range(n_in)])
             n_weights += n_in * n_out
 
@@ -145,7 +152,7 @@ def slope_sides(activation: str, unit: str, a: float) -> list[str]:
     return [] if activation == "identity" else [f"({symbols})"]
 
 
-def cost_sides(cost: str, unit: str, k: int, a: float, y: float) -> list[str]:
+def cost_sides(cost: str, unit: str, k: int, z: float, a: float, y: float) -> list[str]:
     """What output k adds to the cost, as a formula, and with its numbers."""
     output, target = f"a_{unit}", f"y{k}"
     if cost == "cross_entropy":
@@ -160,6 +167,8 @@ def cost_sides(cost: str, unit: str, k: int, a: float, y: float) -> list[str]:
             f"{output} - {target} + {target} ln({target} / {output})",
             f"{number(a)} - {factor(y)} + {factor(y)} ln({factor(y)} / {number(a)})" if y else f"{number(a)}",
         ]
+    if cost == "perceptron":
+        return [f"({output} - {target}) z_{unit}", f"({number(a)} - {factor(y)}) * {factor(z)}"]
     half = "1/2 " if cost == "squared_error" else ""
     return [f"{half}({output} - {target})^2", f"{half}({number(a)} - {factor(y)})^2"]
 

@@ -4,7 +4,8 @@
 
 A model with samples and targets comes in, a `Measured` goes out. The stages are those of `kernels.reference`, in
 float64 whatever the precision of the model; memory for the activations is bounded, however many samples there are.
-Refused: what `Model.evaluate` refuses, and networks with step units, which have no gradient. Nothing is updated.
+Refused: what `Model.evaluate` refuses, and networks with step units, which have no gradient but for the cost of the
+perceptron. Nothing is updated.
 """
 
 from __future__ import annotations
@@ -15,8 +16,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .errors import UsageError
+from .kernels import layers as stages_of
 from .kernels import reference
-from .kernels.codes import BINARY_CROSS_ENTROPY, CROSS_ENTROPY, IDENTITY, MEAN_SQUARED_ERROR, POISSON
+from .kernels.codes import (
+    ACTIVATION,
+    BINARY_CROSS_ENTROPY,
+    CROSS_ENTROPY,
+    IDENTITY,
+    MEAN_SQUARED_ERROR,
+    PERCEPTRON,
+    POISSON,
+)
 from .model import Model
 from .preprocessing import Scaling, code_classes
 
@@ -113,33 +123,36 @@ def measure(model: Model, x: ArrayLike, y: ArrayLike) -> Measured:
     samples = np.asarray(x).reshape(np.shape(x)[0], -1)
     targets = np.asarray(y).reshape(len(samples), -1) if model.is_regression else np.asarray(y)
     layers = network.layers_of(model.parameters.astype(np.float64))
-    codes = [IDENTITY, *(reference.ACTIVATION[name] for name in network.activations)]  # of the input, too
+    kinds = [IDENTITY, *stages_of.activations_of(network)]  # of the input, too
     cost = reference.COST[network.cost]
     gradient, block_gradient = np.zeros(network.n_parameters), np.empty(network.n_parameters)
     costs = np.empty(len(samples))
     delta_squares, sensitivity = np.zeros(len(layers)), np.zeros(network.sizes[0])
     activity = [Activity(name, n) for name, n in zip(network.activations, network.sizes[1:], strict=True)]
-    n_rows = max(1, BLOCK_VALUES // sum(network.sizes))
+    output = ACTIVATION[network.activations[-1]]
+    n_rows = max(1, BLOCK_VALUES // (network.sizes[0] + sum(n_columns for _, n_columns in network.shapes)))
     for start in range(0, len(samples), n_rows):
         part = slice(start, start + n_rows)
         a = [model.inputs.apply(samples[part], np.float64, first_row=start)]
         rows = _target_rows(model, targets[part])
-        z = a[0]
+        z = [a[0]]
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # exploding gradients may leave float64
-            for (W, b), code, seen in zip(layers, codes[1:], activity, strict=True):
-                z, out = np.empty((len(rows), len(b))), np.empty((len(rows), len(b)))
-                reference.forward(a[-1], W, b, code, z, out)
+            for (W, b), kind, seen in zip(layers, kinds[1:], activity, strict=True):
+                z.append(np.empty((len(rows), len(b))))
+                out = np.empty((len(rows), seen.n_units))
+                stages_of.forward(reference, a[-1], W, b, kind, z[-1], out)
                 a.append(out)
                 seen.add(out)
-            costs[part] = sample_costs(z, a[-1], rows, cost)
+            costs[part] = sample_costs(z[-1], a[-1], rows, cost)
             delta = np.empty_like(a[-1])
-            reference.output_delta(a[-1], rows, codes[-1], cost, delta)
+            reference.output_delta(a[-1], rows, output, cost, delta)
             for layer in range(len(layers) - 1, -1, -1):
                 delta_squares[layer] += np.sum(delta**2)
                 reference.gradient(a[layer], delta, *network.layers_of(block_gradient)[layer])
                 # f' of the input is 1: below the first layer, delta is dJ/dx
-                delta_above, delta = delta, np.empty_like(a[layer])
-                reference.hidden_delta(delta_above, layers[layer][0], a[layer], codes[layer], delta)
+                delta_above, delta = delta, np.empty_like(z[layer])
+                W_next, _ = layers[layer]
+                stages_of.hidden_delta(reference, delta_above, W_next, z[layer], a[layer], kinds[layer], delta)
             gradient += block_gradient
             sensitivity += np.abs(delta).sum(axis=0)
     n = len(samples)
@@ -183,6 +196,8 @@ def sample_costs(z: FloatArray, a: FloatArray, y: FloatArray, cost: int) -> Floa
         terms = np.maximum(z, 0) - z * y + np.log1p(np.exp(-np.abs(z)))
     elif cost == POISSON:
         terms = a - y + y * (np.log(np.where(y > 0, y, 1)) - z)
+    elif cost == PERCEPTRON:
+        terms = (a - y) * z
     else:
         terms = (a - y) ** 2 if cost == MEAN_SQUARED_ERROR else (a - y) ** 2 / 2
     return np.asarray(terms.sum(axis=1))

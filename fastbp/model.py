@@ -12,22 +12,22 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import __version__
+from .activations import CustomActivation
 from .data.dataset import unfit_class_names
 from .errors import ModelError, UsageError
 from .files import write_atomically
-from .kernels import reference
+from .kernels import layers, reference
+from .model_checks import MAX_DESCRIPTION_BYTES, checked_image_shape, checked_parameters, last_part
 from .model_file import (
     FORMAT_VERSION,
-    MAX_FILE_BYTES,
     canonical_json,
     check_tensors,
     decode,
@@ -44,7 +44,6 @@ __all__ = ["Model", "load"]
 FloatArray = NDArray[np.floating]
 
 BLOCK_ROWS = 256
-MAX_DESCRIPTION_BYTES = 10_000_000
 _TENSORS = "tensors"  # stands in the description where a scaling is stored as tensors
 
 
@@ -97,9 +96,9 @@ class Model:
 
     def __post_init__(self) -> None:
         n_in, n_out = self.network.sizes[0], self.network.sizes[-1]
-        object.__setattr__(self, "parameters", _checked_parameters(self.network, self.parameters))
+        object.__setattr__(self, "parameters", checked_parameters(self.network, self.parameters))
         object.__setattr__(self, "class_names", tuple(self.class_names))
-        object.__setattr__(self, "data_name", _last_part(str(self.data_name)))
+        object.__setattr__(self, "data_name", last_part(str(self.data_name)))
         if self.inputs.n_features not in (None, n_in):
             raise UsageError(
                 f"the input scaling is for {self.inputs.n_features} features, the network has {n_in} inputs"
@@ -111,7 +110,7 @@ class Model:
         if self.class_names:
             self._check_classes(n_out)
         if self.image_shape is not None:
-            object.__setattr__(self, "image_shape", _checked_image_shape(self.image_shape, n_in))
+            object.__setattr__(self, "image_shape", checked_image_shape(self.image_shape, n_in))
         if self.data_sha256 and not re.fullmatch("[0-9a-f]{64}", self.data_sha256):
             raise UsageError(f"data_sha256 must be 64 hexadecimal digits, got {shown(self.data_sha256)}")
         if not re.fullmatch(r"[0-9A-Za-z.+!-]{1,64}", self.fastbp_version):
@@ -218,6 +217,9 @@ class Model:
                 "sizes": list(self.network.sizes),
                 "activations": list(self.network.activations),
                 "cost": self.network.cost,
+                **(
+                    {"custom_activations": [each.name for each in self.network.customs]} if self.network.customs else {}
+                ),
             },
             "dtype": self.parameters.dtype.name,
             "inputs": _describe_scaling(self.inputs),
@@ -303,8 +305,9 @@ class Model:
                 )
             a = self.inputs.apply(block, self.parameters.dtype, first_row=start)
             z = a
+            kinds = layers.activations_of(self.network)
             for layer, (W, b) in enumerate(self.network.layers_of(self.parameters)):
-                z, a = _forward(a, W, b, self.network.activations[layer])
+                z, a = _forward(a, W, b, kinds[layer], self.network.sizes[layer + 1])
                 if not np.isfinite(z).all():
                     row = start + int(np.argwhere(~np.isfinite(z))[0, 0])
                     raise UsageError(
@@ -321,14 +324,22 @@ class Model:
         return np.asarray(outputs.argmax(axis=1), dtype=np.int64)
 
 
-def load(path: str | os.PathLike[str]) -> Model:
+def load(path: str | os.PathLike[str], *, activations: Iterable[CustomActivation] = ()) -> Model:
     """Read a model file that `Model.save` or ``fastbp train`` wrote.
+
+    Parameters
+    ----------
+    path : path
+    activations : iterable of CustomActivation
+        activations of your own, of which a file holds the names; those that it does not name are left out
 
     Raises
     ------
     ModelError
         no such file, damaged, written by something else, or parts that do not fit together; the message names the
         file, what was found and what was expected
+    UsageError
+        an activation of the file's own that is not given, or given twice
 
     Examples
     --------
@@ -338,13 +349,25 @@ def load(path: str | os.PathLike[str]) -> Model:
     [[21.0]]
     """
     description, tensors = decode(read_bytes(path), path)
+    own: dict[str, CustomActivation] = {}
+    for each in activations:
+        if not isinstance(each, CustomActivation) or own.setdefault(each.name, each) != each:
+            raise UsageError(f"activations must be CustomActivations with a name of its own each, got {each!r}")
+    for name in _custom_names(description):
+        if name not in own:
+            raise UsageError(
+                f"{shown(path)} needs the activation {name}, whose functions no model file holds; give them in Python: "
+                f"load(path, activations=[CustomActivation({name!r}, f, f_prime)])"
+            )
     try:
-        return _assemble(description, tensors)
+        return _assemble(description, tensors, own)
     except UsageError as error:
         raise ModelError(f"{shown(path)}: {error}; use a file that fastbp train saved") from None
 
 
-def _forward(x: FloatArray, W: FloatArray, b: FloatArray, activation: str) -> tuple[FloatArray, FloatArray]:
+def _forward(
+    x: FloatArray, W: FloatArray, b: FloatArray, activation: int | CustomActivation, n_out: int
+) -> tuple[FloatArray, FloatArray]:
     """One layer's z and a, each row on its own.
 
     A matrix product may add up a row in an order that depends on where the row stands (seen in OpenBLAS: its Haswell
@@ -353,21 +376,32 @@ def _forward(x: FloatArray, W: FloatArray, b: FloatArray, activation: str) -> tu
     """
     rows = x[:, None, :]
     z = np.empty((len(x), 1, len(b)), dtype=x.dtype)
-    a = np.empty_like(z)
+    a = np.empty((len(x), 1, n_out), dtype=x.dtype)
     with np.errstate(over="ignore", invalid="ignore"):
-        reference.forward(rows, W, b, reference.ACTIVATION[activation], z, a)
+        layers.forward(reference, rows, W, b, activation, z, a)
     return z[:, 0], a[:, 0]
 
 
-def _assemble(description: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Model:
+def _custom_names(description: dict[str, Any]) -> list[str]:
+    """The names of a file's own activations."""
+    shape = description.get("network")
+    names = shape.get("custom_activations", []) if isinstance(shape, dict) else []
+    return [shown(str(name)) for name in names] if isinstance(names, list) else []
+
+
+def _assemble(
+    description: dict[str, Any], tensors: dict[str, NDArray[Any]], own: Mapping[str, CustomActivation]
+) -> Model:
     """The model that a file's contents make; UsageError where they do not fit together."""
     shape, data = part(description, "network", dict), part(description, "data", dict)
     sizes, activations = part(shape, "sizes", list), part(shape, "activations", list)
-    network = Network(sizes, [shown(str(name)) for name in activations], shown(part(shape, "cost", str)))
+    own = {name: own[name] for name in _custom_names(description)}
+    names = [shown(str(name)) for name in activations]
+    network = Network(sizes, [own.get(name, name) for name in names], shown(part(shape, "cost", str)))
     dtype = part(description, "dtype", str)
     wanted: dict[str, tuple[str, tuple[int, ...]]] = {}
-    for layer, (n_in, n_out) in enumerate(pairwise(network.sizes), start=1):
-        wanted[f"weights.{layer}"], wanted[f"biases.{layer}"] = (dtype, (n_in, n_out)), (dtype, (n_out,))
+    for layer, shape_of_weights in enumerate(network.shapes, start=1):
+        wanted[f"weights.{layer}"], wanted[f"biases.{layer}"] = (dtype, shape_of_weights), (dtype, shape_of_weights[1:])
     theta_names = list(wanted)
     for name, key, n in (("input", "inputs", network.sizes[0]), ("target", "targets", network.sizes[-1])):
         if description.get(key) == _TENSORS:
@@ -399,35 +433,3 @@ def _scaling(description: dict[str, Any], key: str, tensors: dict[str, NDArray[A
 def _describe_scaling(scaling: Scaling) -> dict[str, Any] | str:
     """Two numbers as they are; vectors go into tensors."""
     return _TENSORS if scaling.n_features is not None else {"shift": scaling.shift, "scale": scaling.scale}
-
-
-def _checked_parameters(network: Network, parameters: FloatArray) -> FloatArray:
-    """A read-only copy of a finite float32 or float64 vector of the right length."""
-    theta = np.array(parameters)
-    if theta.dtype not in (np.float32, np.float64):
-        raise UsageError(f"parameters must be float32 or float64, got {theta.dtype}")
-    if theta.shape != (network.n_parameters,):
-        raise UsageError(f"{network} has {network.n_parameters} parameters, got an array of shape {theta.shape}")
-    if not np.isfinite(theta).all():
-        place = int(np.argmin(np.isfinite(theta)))
-        raise UsageError(f"parameter {place} is {theta[place]}; every weight and bias must be finite")
-    if theta.nbytes > MAX_FILE_BYTES - 2 * MAX_DESCRIPTION_BYTES:
-        raise UsageError(f"{network} takes {theta.nbytes} bytes, a model file has at most {MAX_FILE_BYTES}")
-    theta.setflags(write=False)
-    return theta
-
-
-def _checked_image_shape(shape: tuple[int, int], n_features: int) -> tuple[int, int]:
-    """(height, width) as two ints whose product is the number of features."""
-    sides = tuple(shape)
-    if len(sides) != 2 or any(isinstance(side, bool) or not isinstance(side, int) or side < 1 for side in sides):
-        raise UsageError(f"image_shape must be two whole numbers from 1, got {shown(repr(shape))}")
-    if sides[0] * sides[1] != n_features:
-        raise UsageError(f"image_shape {sides[0]} x {sides[1]} does not make the network's {n_features} inputs")
-    return sides[0], sides[1]
-
-
-def _last_part(name: str) -> str:
-    """A path's last component, or the name itself; printable, at most 200 characters."""
-    last = re.split(r"[/\\]", name.rstrip("/\\"))[-1]
-    return "".join(letter if letter.isprintable() else "?" for letter in last)[:200]

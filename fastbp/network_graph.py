@@ -10,19 +10,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import reduce
-from itertools import pairwise
 from operator import add
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .errors import UsageError
-from .graph import Node, exp, leaky_relu, log, relu, reverse_mode, sigmoid, softplus, tanh
+from .graph import Node, exp, leaky_relu, log, maximum, relu, reverse_mode, sigmoid, softplus, tanh
 
 if TYPE_CHECKING:
+    from .activations import CustomActivation
     from .network import Network
 
 __all__ = ["CostGraph", "cost_graph"]
 
-# of one unit; softmax looks at all units of its layer
+# of one unit; softmax looks at all units of its layer, maxout at two net inputs per unit
 ACTIVATIONS: dict[str, Callable[[Node], Node]] = {
     "identity": lambda z: z,
     "sigmoid": sigmoid,
@@ -30,6 +30,7 @@ ACTIVATIONS: dict[str, Callable[[Node], Node]] = {
     "relu": relu,
     "leaky_relu": leaky_relu,
     "exponential": exp,
+    "step": lambda z: Node(float(z.value > 0)),  # flat: no path leads back from it
 }
 
 
@@ -37,7 +38,7 @@ class CostGraph(NamedTuple):
     """The nodes that have a name; `reverse_mode(graph.cost)[node]` is the derivative of the cost by any of them."""
 
     theta: list[Node]  # W[1] row by row, b[1], W[2], b[2], ... (n_parameters)
-    z: list[list[Node]]  # net inputs, a list for each layer after the input
+    z: list[list[Node]]  # net inputs, a list for each layer after the input; of maxout, all of piece 0 first
     a: list[list[Node]]  # activations, likewise
     cost: Node
 
@@ -53,7 +54,7 @@ def cost_graph(network: Network, theta: Sequence[float], x: Sequence[float], y: 
     Parameters
     ----------
     network : Network
-        any sizes, every activation but step, every cost
+        any sizes, every cost, every activation; step with cost perceptron only
     theta : (n_parameters,) numbers
         W[1] row by row, b[1], W[2], b[2], ...
     x : (n_inputs,) numbers
@@ -79,21 +80,35 @@ def cost_graph(network: Network, theta: Sequence[float], x: Sequence[float], y: 
             f"got {len(theta)}, {len(x)} and {len(y)}"
         )
     if not network.trainable:
-        raise UsageError("activation step has no gradient and cannot be trained; use sigmoid")
+        raise UsageError("activation step has no gradient and cannot be trained; use sigmoid, or cost perceptron")
+    own = {each.name: each for each in network.customs}
     nodes = [Node(value) for value in theta]
     z: list[list[Node]] = []
     a: list[list[Node]] = []
     start = 0
-    for (n_in, n_out), activation in zip(pairwise(network.sizes), network.activations, strict=True):
+    for (n_in, n_columns), activation in zip(network.shapes, network.activations, strict=True):
         incoming: Sequence[Any] = a[-1] if a else x
-        biases = nodes[start + n_in * n_out : start + (n_in + 1) * n_out]
+        biases = nodes[start + n_in * n_columns : start + (n_in + 1) * n_columns]
         z.append([])
-        for j in range(n_out):
-            weights = nodes[start + j : start + n_in * n_out : n_out]  # column j of W
+        for j in range(n_columns):
+            weights = nodes[start + j : start + n_in * n_columns : n_columns]  # column j of W
             z[-1].append(sum((w * value for w, value in zip(weights, incoming, strict=True)), start=biases[j]))
-        a.append(softmax(z[-1]) if activation == "softmax" else [ACTIVATIONS[activation](unit) for unit in z[-1]])
-        start += (n_in + 1) * n_out
+        if activation == "softmax":
+            a.append(softmax(z[-1]))
+        elif activation == "maxout":
+            a.append([maximum(*pair) for pair in zip(z[-1][: n_columns // 2], z[-1][n_columns // 2 :], strict=True)])
+        elif activation in own:
+            a.append([_custom(own[activation], unit) for unit in z[-1]])
+        else:
+            a.append([ACTIVATIONS[activation](unit) for unit in z[-1]])
+        start += (n_in + 1) * n_columns
     return CostGraph(nodes, z, a, _cost(network.cost, z[-1], a[-1], y))
+
+
+def _custom(activation: CustomActivation, z: Node) -> Node:
+    """f(z) for a pair of functions of a user's own; the edge carries f'(z)."""
+    a = activation.value(z.value)
+    return Node(a, ((z, activation.slope(z.value, a)),))
 
 
 def softmax(z: list[Node]) -> list[Node]:
@@ -115,6 +130,8 @@ def _cost(name: str, z: list[Node], a: list[Node], y: Sequence[float]) -> Node:
     elif name == "poisson":  # a - y + y ln(y / a), where ln a = z; y ln y is 0 for y = 0
         constants = [target * (math.log(target) if target > 0 else 0.0) - target for target in y]
         terms = [a_k - z_k * y_k + c for a_k, z_k, y_k, c in zip(a, z, y, constants, strict=True)]
+    elif name == "perceptron":  # |z| where the output is wrong; a is flat, a constant
+        terms = [unit * (output.value - target) for unit, output, target in zip(z, a, y, strict=True)]
     else:  # cross-entropy: -y ln a, where ln a = z - ln sum_j e^z_j
         largest = max(unit.value for unit in z)
         log_sum = log(reduce(add, (exp(unit - largest) for unit in z))) + largest

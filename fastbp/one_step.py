@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from .errors import UsageError
 from .graph import forward_mode, reverse_mode
+from .kernels import layers as stages_of
 from .kernels import reference
 from .kernels.codes import ACTIVATION, COST, CROSS_ENTROPY, SGD
 from .kernels.protocol import Settings, Split
@@ -114,7 +115,7 @@ def one_step(
     ([1.1, 0.7], 0.0)
     """
     if not network.trainable:
-        raise UsageError("activation step has no gradient and cannot be trained; use sigmoid")
+        raise UsageError("activation step has no gradient and cannot be trained; use sigmoid, or cost perceptron")
     theta, x, y = (np.array(values, dtype=np.float64) for values in (theta, x, y))
     sizes = (network.n_parameters, network.sizes[0], network.sizes[-1])
     for name, size, values in zip(("theta", "x", "y"), sizes, (theta, x, y), strict=True):
@@ -123,7 +124,7 @@ def one_step(
     with np.errstate(over="ignore", invalid="ignore"):
         z, a = _forward(network, theta, x)
         costs = _costs(network, z[-1], a[-1], y)
-        delta = _deltas(network, theta, a, y)
+        delta = _deltas(network, theta, z, a, y)
         gradient, theta_after = np.empty_like(theta), theta.copy()
         layers, gradients = network.layers_of(theta_after), network.layers_of(gradient)
         for layer, ((W, b), (dW, db)) in enumerate(zip(layers, gradients, strict=True)):
@@ -187,22 +188,23 @@ def _forward(network: Network, theta: Vector, x: Vector) -> tuple[list[Vector], 
     """(z of every layer after the input, a of every layer)"""
     z: list[Vector] = []
     a = [x]
-    for (W, b), activation in zip(network.layers_of(theta), network.activations, strict=True):
-        net, out = np.empty((1, b.size)), np.empty((1, b.size))
-        reference.forward(a[-1][None], W, b, ACTIVATION[activation], net, out)
+    kinds = stages_of.activations_of(network)
+    for (W, b), kind, n_out in zip(network.layers_of(theta), kinds, network.sizes[1:], strict=True):
+        net, out = np.empty((1, b.size)), np.empty((1, n_out))
+        stages_of.forward(reference, a[-1][None], W, b, kind, net, out)
         z.append(net[0])
         a.append(out[0])
     return z, a
 
 
-def _deltas(network: Network, theta: Vector, a: list[Vector], y: Vector) -> list[Vector]:
+def _deltas(network: Network, theta: Vector, z: list[Vector], a: list[Vector], y: Vector) -> list[Vector]:
     """dJ/dz of every layer after the input, from the last to the first, all with the same weights"""
-    codes, layers = [ACTIVATION[name] for name in network.activations], network.layers_of(theta)
-    delta: list[Any] = [np.empty((1, size)) for size in network.sizes[1:]]
-    reference.output_delta(a[-1][None], y[None], codes[-1], COST[network.cost], delta[-1])
+    kinds, layers = stages_of.activations_of(network), network.layers_of(theta)
+    delta: list[Any] = [np.empty((1, b.size)) for _, b in layers]
+    reference.output_delta(a[-1][None], y[None], ACTIVATION[network.activations[-1]], COST[network.cost], delta[-1])
     for layer in range(len(delta) - 1, 0, -1):
-        W_next, _ = layers[layer]
-        reference.hidden_delta(delta[layer], W_next, a[layer][None], codes[layer - 1], delta[layer - 1])
+        W_next, below = layers[layer][0], (z[layer - 1][None], a[layer][None])
+        stages_of.hidden_delta(reference, delta[layer], W_next, *below, kinds[layer - 1], delta[layer - 1])
     return [row[0] for row in delta]
 
 

@@ -10,7 +10,8 @@ In: a `Model`. Out: a graph with everything the model does to a sample, from its
     values       (batch, n_outputs)    instead of all three: target values in their original units, float64
 
 The graph is made here as plain names and arrays (`network_graph`); only writing it down needs the package onnx. The
-operators are those of opset 7, the oldest one that broadcasts as NumPy does, so that old runtimes read the file too.
+operators are those of opset 7, the oldest one that broadcasts as NumPy does, so that old runtimes read the file too;
+newer ones where float64 needs them.
 
 ONNX specification: https://onnx.ai/onnx/operators/
 """
@@ -27,6 +28,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from . import __version__
+from .activations import HIDDEN_ACTIVATIONS
 from .errors import FastbpError, UsageError
 from .files import write_atomically
 from .kernels.codes import LEAKY_SLOPE
@@ -40,6 +42,7 @@ Array = NDArray[Any]
 INPUT_DTYPES = ("uint8", "float32", "float64")
 OPSET = 7
 OPSET_ARGMAX_FLOAT64 = 11  # runtimes such as onnxruntime 1.19 have the ArgMax of float64 from here on
+OPSET_MAX_FLOAT64 = 8  # the same of the Max of float64
 IR_VERSION = 4  # the oldest in which constants need not be listed as inputs
 BATCH = "batch"
 
@@ -114,7 +117,7 @@ def to_onnx(model: Model, path: str | os.PathLike[str], *, input_dtype: str | No
     Raises
     ------
     UsageError
-        another input_dtype; a scaling that float32 cannot express
+        another input_dtype; a scaling that float32 cannot express; an activation of a user's own
     FastbpError
         the package onnx is missing, or the file cannot be written
 
@@ -162,8 +165,14 @@ def network_graph(model: Model, input_dtype: str | None = None) -> Graph:
     Raises
     ------
     UsageError
-        another input_dtype than uint8, float32 or float64; a scaling that float32 cannot express
+        another input_dtype than uint8, float32 or float64; a scaling that float32 cannot express; an activation of a
+        user's own
     """
+    for each in model.network.customs:
+        raise UsageError(
+            f"activation {each.name} is a function of your own, which ONNX cannot express; train with one of "
+            f"{', '.join(HIDDEN_ACTIVATIONS)}"
+        )
     dtype = model.parameters.dtype.name
     input_dtype = dtype if input_dtype is None else input_dtype
     if input_dtype not in INPUT_DTYPES:
@@ -174,6 +183,9 @@ def network_graph(model: Model, input_dtype: str | None = None) -> Graph:
     pairs = model.network.layers_of(model.parameters)
     for layer, (W, b) in enumerate(pairs, start=1):
         activation, name = model.network.activations[layer - 1], names[layer - 1]
+        if activation == "maxout":
+            a = _maxout(graph, a, W, b, layer, name)
+            continue
         weights, biases = graph.constant(f"weights.{layer}", W), graph.constant(f"biases.{layer}", b)
         z = graph.add("Gemm", a, weights, biases, name=name if activation == "identity" else f"z.{layer}")
         a = z if activation == "identity" else _activate(graph, z, activation, dtype, name)
@@ -207,6 +219,18 @@ def _scale_inputs(graph: Graph, scaling: Scaling, dtype: str) -> str:
     if (scale != 1).any():
         x = graph.add("Mul", x, graph.constant("scale", scale, exact), name="scaled")
     return x if exact == dtype else graph.add("Cast", x, name="rounded", to=dtype)
+
+
+def _maxout(graph: Graph, x: str, W: Array, b: Array, layer: int, name: str) -> str:
+    """The larger of two net inputs per unit, of the pieces 0 and 1."""
+    pieces = []
+    for piece, (columns, biases) in enumerate(zip(np.split(W, 2, axis=1), np.split(b, 2), strict=True)):
+        weights = graph.constant(f"weights.{layer}.{piece}", columns)
+        pieces.append(
+            graph.add("Gemm", x, weights, graph.constant(f"biases.{layer}.{piece}", biases), name=f"z.{layer}.{piece}")
+        )
+    graph.opset = OPSET_MAX_FLOAT64 if W.dtype == np.float64 else OPSET
+    return graph.add("Max", *pieces, name=name)
 
 
 def _activate(graph: Graph, z: str, activation: str, dtype: str, name: str) -> str:
@@ -263,7 +287,7 @@ def _answer_classes(graph: Graph, model: Model, a: str, dtype: str) -> None:
         graph.add("Squeeze", column, name=number, axes=[1])
     else:
         graph.add("ArgMax", a, name=number, axis=1, keepdims=0)
-        graph.opset = OPSET if dtype == "float32" else OPSET_ARGMAX_FLOAT64
+        graph.opset = graph.opset if dtype == "float32" else OPSET_ARGMAX_FLOAT64
     if strings:
         names = graph.constant("class_names", model.class_names, object)
         graph.add("Gather", names, number, name="label", axis=0)

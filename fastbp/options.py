@@ -12,7 +12,8 @@ from typing import Any
 
 import click
 
-from .config import HIDDEN_ACTIVATIONS, Config, checked_setting, kind_of
+from .activations import HIDDEN_ACTIVATIONS
+from .config import Config, checked_setting, kind_of
 from .errors import UsageError
 
 __all__ = [

@@ -83,8 +83,14 @@ def check_fit(network: Network, data: Dataset, init_from: Model | None) -> None:
     pair = network.sizes[-1] == 1 and n_outputs == 2 and not data.is_regression and network.activations[-1] != "softmax"
     if network.sizes[-1] != n_outputs and not pair:
         raise UsageError(f"the network has {network.sizes[-1]} outputs, but {data.name} needs {n_outputs}")
-    if init_from is not None and init_from.network.sizes != network.sizes:
-        raise UsageError(f"the start model is {init_from.network}, but the network to train is {network}")
+    if network.cost == "perceptron" and data.is_regression:
+        raise UsageError(f"cost perceptron is for classes, but {data.name} has target values; use squared_error")
+    if init_from is not None and init_from.network.shapes != network.shapes:
+        start, wanted = (
+            str(each) if init_from.network.sizes != network.sizes else f"{each} of {', '.join(each.activations)}"
+            for each in (init_from.network, network)
+        )
+        raise UsageError(f"the start model is {start}, but the network to train is {wanted}")
 
 
 def smoothed(codes: NDArray[Any], share: float, cost: str) -> NDArray[Any]:

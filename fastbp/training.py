@@ -20,11 +20,11 @@ from numpy.typing import ArrayLike, NDArray
 from .config import VALUE_COSTS, Config
 from .cores import checked_threads, usable_cores
 from .data import Dataset, load_dataset
-from .defaults import dropout_for, learning_rate_for, network_for
+from .defaults import learning_rate_for, network_for, rule_for
 from .epochs import Epoch, batch_masses, batches_that_last
 from .errors import DivergedError, UsageError
 from .iterations import Iterations
-from .kernels import OPTIMIZER, SGD, Engine, Evaluation, Settings, Split, announce_compiling, open_engine
+from .kernels import Engine, Evaluation, Split, announce_compiling, needs_stages, open_engine
 from .lbfgs import scipy_minimize
 from .metrics import EpochRecord
 from .model import Model
@@ -149,7 +149,10 @@ class Run:
         self._threads = min(checked_threads(threads), usable_cores())
         network = network or network_for(config, data)
         if not network.trainable:
-            raise UsageError("activation step has no gradient and cannot be trained; use sigmoid")
+            raise UsageError(
+                "activation step has no gradient and cannot be trained; use sigmoid, or, without hidden layers, cost "
+                "perceptron"
+            )
         if config.optimizer == "lbfgs":
             scipy_minimize()  # refused here where there is none
         check_fit(network, data, init_from)
@@ -306,23 +309,15 @@ class Run:
     def _open(self, init_from: Model | None, shared: dict[Any, Any], opener: Callable[..., Engine]) -> None:
         """Give an engine the data, the start weights and the rule; a second one, on the CPU, validates."""
         config, network, prepared = self._config, self._network, self._prepared
+        if config.engine == "auto" and config.device != "cuda" and (special := needs_stages(network)):
+            self._tell("on_phase", f"{special} is trained by engine stages, not by the fused one")
+        for each in network.customs if config.engine in ("auto", "stages") and config.device != "cuda" else ():
+            self._tell("on_phase", f"compiling activation {each.name}, once per process: it is never kept on disk")
         if init_from:
             theta = init_from.parameters.astype(config.dtype)
         else:
             theta = network.initial_parameters(config.seed, config.init, config.dtype)
-        rule = Settings(
-            optimizer=OPTIMIZER.get(config.optimizer, SGD),  # lbfgs asks for gradients alone
-            batch_size=self._batch_size,
-            momentum=config.momentum,
-            beta_1=config.beta_1,
-            beta_2=config.beta_2,
-            rho=config.rho,
-            epsilon=config.epsilon,
-            decay=config.weight_decay,
-            dropout=dropout_for(config, network),
-            seed=config.seed,
-            clip_norm=config.clip_norm or 0.0,
-        )
+        rule = rule_for(config, network, self._batch_size)
 
         def engine_for(train: Split, test: Split, opener: Callable[..., Engine], device: str) -> Engine:
             return opener(

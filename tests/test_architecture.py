@@ -31,7 +31,7 @@ FRONT_DOOR = {
     "sklearn",
     "speed",
 }
-GROUND_FLOOR = {"errors", "config", "cores", "gpu", "streams", "files"}
+GROUND_FLOOR = {"activations", "errors", "config", "cores", "gpu", "streams", "files"}
 FACE = {"__init__"}  # the lazy names of the package, and its version
 
 # The engines, by the beginnings of their files' names; all other files in kernels/ are shared and know none of them.

@@ -277,7 +277,7 @@ def test_data_options(run, fake):
 WRONG = {
     "--layers": ["16-0", "16,16", "x", "-1", "20000"],
     "--activation": ["softmax", "sigmoid,", "tan"],
-    "--output-activation": ["step", "max"],
+    "--output-activation": ["maxout", "max"],
     "--cost": ["mse"],
     "--init": ["zeros"],
     "--optimizer": ["sgdd"],

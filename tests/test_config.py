@@ -88,7 +88,13 @@ def test_the_defaults():
         ("shuffle", 1, "shuffle must be True or False, got 1"),
         ("layers", 16, "layers must be a text, got 16"),
         ("layers", None, "layers must not be None"),
-        ("activation", ["sigmoid"], "activation must be a text, got ['sigmoid']"),
+        ("activation", 3, "activation must be a text, a CustomActivation, or a list of these, got 3"),
+        ("activation", [], "activation must be a text, a CustomActivation, or a list of these, got []"),
+        (
+            "activation",
+            ["relu", "step"],
+            "activation must be one of identity, sigmoid, tanh, relu, leaky_relu, maxout, got 'step'",
+        ),
         ("init", "zeros", "init must be one of normal, glorot, he, got 'zeros'"),
         (
             "optimizer",
@@ -136,18 +142,13 @@ def test_the_defaults():
             "cost",
             "hinge",
             "cost must be one of squared_error, mean_squared_error, binary_cross_entropy, cross_entropy, poisson, "
-            "got 'hinge'",
+            "perceptron, got 'hinge'",
         ),
         (
             "output_activation",
             ["tanh"],
             "output_activation must be one of step, identity, sigmoid, tanh, relu, leaky_relu, softmax, exponential, "
             "got ['tanh']",
-        ),
-        (
-            "output_activation",
-            "step",
-            "output_activation step has no gradient and cannot be trained; use sigmoid",
         ),
     ],
 )
@@ -263,16 +264,23 @@ def test_numpy_numbers_become_plain_ones():
 def test_hidden_activations(name):
     with pytest.raises(UsageError) as caught:
         Config(activation=f"relu,{name}")
-    assert str(caught.value) == f"activation must be one of identity, sigmoid, tanh, relu, leaky_relu, got {name!r}"
+    assert (
+        str(caught.value)
+        == f"activation must be one of identity, sigmoid, tanh, relu, leaky_relu, maxout, got {name!r}"
+    )
     assert Config(activation="relu, tanh").hidden_activations == ("relu", "tanh")
+    assert Config(activation=["relu", "maxout"]).hidden_activations == ("relu", "maxout")
 
 
 @pytest.mark.parametrize(
-    "cost", ["squared_error", "mean_squared_error", "binary_cross_entropy", "cross_entropy", "poisson"]
+    "cost", ["squared_error", "mean_squared_error", "binary_cross_entropy", "cross_entropy", "poisson", "perceptron"]
 )
-@pytest.mark.parametrize("output", ["identity", "sigmoid", "tanh", "relu", "leaky_relu", "softmax", "exponential"])
+@pytest.mark.parametrize(
+    "output", ["step", "identity", "sigmoid", "tanh", "relu", "leaky_relu", "softmax", "exponential"]
+)
 def test_cost_and_output_belong_together(cost, output):
     needed = {"cross_entropy": {"softmax"}, "binary_cross_entropy": {"sigmoid"}, "poisson": {"exponential"}}
+    needed["perceptron"] = {"step"}
     squared = {"identity", "sigmoid", "tanh", "relu", "leaky_relu"}
     if output in needed.get(cost, squared):
         assert Config(cost=cost, output_activation=output).cost == cost

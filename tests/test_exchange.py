@@ -326,6 +326,7 @@ def model_of(
         (model_of((2, 3, 1), ("leaky_relu", "identity")), "identity, sigmoid, tanh, relu; this model has leaky_relu"),
         (model_of((2, 3, 3, 1), ("relu", "tanh", "identity")), "one activation in all hidden .* has relu, tanh"),
         (model_of((2, 3, 1), ("step", "identity")), "this model has step"),
+        (model_of((2, 3, 1), ("maxout", "identity")), "identity, sigmoid, tanh, relu; this model has maxout"),
         (model_of((2, 1), ("tanh",)), "MLPRegressor has the output activation identity, this model has tanh"),
         (model_of((2, 1), ("tanh",), class_names=("a", "b")), "one sigmoid output for two classes; .* has 1 tanh"),
         (model_of((2, 3), ("sigmoid",), class_names=("a", "b", "c")), "this model has 3 sigmoid; train it with"),

@@ -29,9 +29,9 @@ from fastbp.network_graph import cost_graph
 from fastbp.one_step import one_step
 from fastbp.preprocessing import Scaling
 
-HIDDEN = ("identity", "sigmoid", "tanh", "relu", "leaky_relu")
-OUTPUTS = [(activation, cost) for activation in HIDDEN for cost in ("squared_error", "mean_squared_error")]
-OUTPUTS += [("sigmoid", "binary_cross_entropy"), ("softmax", "cross_entropy")]
+HIDDEN = ("identity", "sigmoid", "tanh", "relu", "leaky_relu", "maxout")
+OUTPUTS = [(activation, cost) for activation in HIDDEN[:5] for cost in ("squared_error", "mean_squared_error")]
+OUTPUTS += [("sigmoid", "binary_cross_entropy"), ("softmax", "cross_entropy"), ("exponential", "poisson")]
 
 
 @dataclasses.dataclass
@@ -181,6 +181,8 @@ F = {
     "tanh": math.tanh,
     "relu": lambda z: max(0.0, z),
     "leaky_relu": lambda z: z if z > 0 else 0.01 * z,
+    "step": lambda z: 1.0 if z > 0 else 0.0,
+    "exponential": math.exp,
 }
 
 
@@ -195,10 +197,12 @@ def worked_out(text: str, facts: dict) -> dict[str, float]:
     n_hidden = 0
     for layer in facts["layers"]:
         is_last = layer is facts["layers"][-1]
-        for j, bias in enumerate(layer["biases"], start=1):
-            unit = f"o{j}" if is_last else f"h{n_hidden + j}"
-            known[f"b_{unit}"], activation_of[unit] = bias, layer["activation"]
-        n_hidden += len(layer["biases"])
+        for j, bias in enumerate(layer["biases"]):
+            piece, number = divmod(j, len(layer["a"]))
+            unit = f"o{number + 1}" if is_last else f"h{n_hidden + number + 1}"
+            activation_of[unit] = layer["activation"]
+            known[f"b_{unit}" + f"p{piece}" * (layer["activation"] == "maxout")] = bias
+        n_hidden += len(layer["a"])
     for name, sides in equations(text):
         key = as_python(name.rstrip("'")) + "_after" * name.endswith("'")
         values = []
@@ -206,7 +210,7 @@ def worked_out(text: str, facts: dict) -> dict[str, float]:
             if re.match(r"f\([^z]", side):
                 values.append(F[activation_of[name.removeprefix("a_")]](float(side[2:-1])))
             elif "sum_j" not in side:
-                names = {**known, "exp": math.exp, "ln": lambda z: math.log(z) if z > 0 else 0.0}
+                names = {**known, "exp": math.exp, "max": max, "ln": lambda z: math.log(z) if z > 0 else 0.0}
                 values.append(float(eval(as_python(side), {"__builtins__": {}}, names)))
         assert values == pytest.approx([values[-1]] * len(values), rel=1e-6, abs=1e-8), (name, sides)
         assert key not in known or known[key] == pytest.approx(values[-1]), name
@@ -234,8 +238,10 @@ def check_report(run, *args: object) -> dict:
     ):
         letter, before = ("o", 0) if layer == len(layers) - 1 else ("h", n_hidden)
         for j in range(n_out):
-            unit = f"{letter}{before + j + 1}"
-            expected[f"z_{unit}"], expected[f"a_{unit}"] = graph.z[layer][j].value, graph.a[layer][j].value
+            expected[f"a_{letter}{before + j + 1}"] = graph.a[layer][j].value
+        for j in range(len(b)):
+            unit = f"{letter}{before + j % n_out + 1}" + f"p{j // n_out}" * (layers[layer]["activation"] == "maxout")
+            expected[f"z_{unit}"] = graph.z[layer][j].value
             expected[f"delta_{unit}"] = sweep[graph.z[layer][j]]
             expected[f"dJdb_{unit}"] = sweep[b[j]]
             for k in range(n_in):
@@ -245,7 +251,7 @@ def check_report(run, *args: object) -> dict:
             if facts["update_biases"]:
                 expected[f"b_{unit}_after"] = b[j].value - facts["learning_rate"] * sweep[b[j]]
         n_hidden += n_out
-        n_weights += n_in * n_out
+        n_weights += W.size
     assert expected == pytest.approx({name: known[name] for name in expected}, rel=1e-5, abs=1e-8)
     assert facts["J"] == pytest.approx(graph.cost.value, rel=1e-13)
     for layer, found in enumerate(layers):
@@ -278,11 +284,28 @@ def test_every_shape_adds_up(run, layers):
     assert facts["sizes"] == sizes
 
 
-@pytest.mark.parametrize("hidden", ["relu,tanh", "leaky_relu,relu"])
+@pytest.mark.parametrize("hidden", ["relu,tanh", "leaky_relu,relu", "maxout,tanh", "sigmoid,maxout"])
 def test_an_activation_for_each_layer(run, hidden):
     args = ("--layers", "2-3-3-2", "--activation", hidden, "--input", "-1,0.5", "--cost", "cross_entropy")
     facts = check_report(run, *args)
     assert [layer["activation"] for layer in facts["layers"]] == [*hidden.split(","), "softmax"]
+
+
+@pytest.mark.parametrize("target", ["0,1", "1,0", "0,0", "1,1"])
+def test_the_perceptron_rule_adds_up(run, target):
+    names = ("--output-activation", "step", "--cost", "perceptron")
+    check_report(run, "--layers", "3-2", *names, "--input", "0.7,-1.1,0.4", "--target", target)
+
+
+def test_what_becomes_of_the_pieces_of_maxout_units(run):
+    """w1 and w2 lead from x1 to the pieces 0 and 1 of h1."""
+    facts = json.loads(run("--layers", "1-1-1", "--activation", "maxout", "--input=-2", "--target=1", "--json").out)
+    first = facts["layers"][0]
+    (w1, w2), (delta_1, delta_2) = first["weights"][0], first["delta"]
+    assert first["z"] == pytest.approx([-2 * w1, -2 * w2])
+    assert first["a"] == [max(first["z"])]
+    assert (delta_1 == 0) == (w1 > w2)  # at x = -2 the smaller weight wins
+    assert (delta_2 == 0) == (w1 < w2)
 
 
 def test_a_unit_that_is_off_is_pointed_out(run):
@@ -425,7 +448,8 @@ def test_a_model_of_values_scales_its_target(run, tmp_path):
         ("--target 1,nan", "--target must be finite numbers"),
         ("--activation step", "--activation.*got 'step'"),
         ("--activation tanh,relu", "--activation names 2 hidden layers and the network 2-2-2 has 1"),
-        ("--output-activation step", "--output-activation"),
+        ("--output-activation step", "cost perceptron is for networks without hidden layers"),
+        ("--output-activation maxout", "--output-activation"),
         ("--cost cross_entropy --output-activation tanh", "cost cross_entropy needs --output-activation softmax"),
         ("--cost cross_entropy --target 1,1", "--target must be probabilities that add up to 1"),
         ("--cost binary_cross_entropy --target 2,0", "--target must be from 0 to 1"),

@@ -219,7 +219,7 @@ FLOATS = st.floats(-(2.0**100), 2.0**100, width=32)
 @st.composite
 def models(draw):
     sizes = draw(st.lists(st.integers(1, 6), min_size=2, max_size=6))
-    hidden = st.sampled_from(["identity", "sigmoid", "tanh", "relu", "leaky_relu", "step"])
+    hidden = st.sampled_from(["identity", "sigmoid", "tanh", "relu", "leaky_relu", "step", "maxout"])
     output, cost = draw(
         st.sampled_from(
             [

@@ -46,6 +46,9 @@ NETWORKS: dict[str, tuple[tuple[int, ...], tuple[str, ...], str, tuple[str, ...]
     "tanhs": ((4, 3, 3), ("relu", "tanh"), "squared_error", ("x", "y", "z")),
     "relus": ((4, 2, 3, 2), ("tanh", "leaky_relu", "relu"), "mean_squared_error", ("0", "1")),
     "leaky relus": ((4, 3), ("leaky_relu",), "squared_error", ("0", "1", "2")),
+    "maxout": ((4, 3, 5, 3), ("maxout", "maxout", "softmax"), "cross_entropy", ("0", "1", "2")),
+    "maxout of values": ((4, 3, 2), ("maxout", "identity"), "squared_error", ()),
+    "perceptrons": ((4, 3), ("step",), "perceptron", ("0", "1", "2")),
     "values": ((4, 3, 2), ("sigmoid", "identity"), "squared_error", ()),
     "bounded values": ((4, 3, 2), ("tanh", "sigmoid"), "squared_error", ()),
 }
@@ -94,6 +97,7 @@ OPERATORS: dict[str, Any] = {
     "Sub": elementwise(np.subtract),
     "Mul": elementwise(np.multiply),
     "Div": elementwise(np.divide),
+    "Max": elementwise(np.maximum),
     "Greater": elementwise(np.greater),
     "Gemm": gemm,
     "Cast": lambda x, to: x.astype(to),
@@ -132,6 +136,7 @@ F: dict[str, Any] = {
     "leaky_relu": lambda z: np.where(z > 0, z, 0.01 * z),
     "step": lambda z: np.where(z > 0, 1.0, 0.0),
     "softmax": softmax,
+    "maxout": lambda z: np.where(z[:, : z.shape[1] // 2] > z[:, z.shape[1] // 2 :], *np.split(z, 2, axis=1)),
 }
 
 
@@ -142,10 +147,11 @@ def last_layer(model: Model, x: np.ndarray) -> np.ndarray:
     for n_in, n_out, name in zip(
         model.network.sizes[:-1], model.network.sizes[1:], model.network.activations, strict=True
     ):
-        W = theta[start : start + n_in * n_out].reshape(n_in, n_out)
-        start += n_in * n_out
-        a = F[name](a @ W + theta[start : start + n_out])
-        start += n_out
+        n_columns = 2 * n_out if name == "maxout" else n_out
+        W = theta[start : start + n_in * n_columns].reshape(n_in, n_columns)
+        start += n_in * n_columns
+        a = F[name](a @ W + theta[start : start + n_columns])
+        start += n_columns
     return a
 
 
@@ -331,7 +337,8 @@ def test_the_file_passes_the_checker_and_computes_the_network(onnx, name, dtype)
     model = model_of(name, dtype, PER_FEATURE)
     proto = onnx.load_from_string(onnx_bytes(model, "uint8"))
     onnx.checker.check_model(proto, full_check=True)
-    opset = 11 if dtype == "float64" and "ArgMax" in {node.op_type for node in proto.graph.node} else 7
+    newest = {"ArgMax": 11, "Max": 8} if dtype == "float64" else {}
+    opset = max(newest.get(node.op_type, 7) for node in proto.graph.node)
     assert [(each.domain, each.version) for each in proto.opset_import] == [("", opset)]
     assert proto.ir_version == 4
     found = ReferenceEvaluator(proto).run(None, {"input": X})

@@ -61,7 +61,7 @@ SIGNATURES = {
     "TrainingResult.as_dict": "(self)",
     "from_sklearn": "(estimator)",
     "from_torch": "(source, activation, *, output_activation='softmax', class_names=None, inputs=None, prefix=None)",
-    "load": "(path)",
+    "load": "(path, *, activations=())",
     "load_dataset": "(source='digits', *, label=None, target='auto', test_fraction=0.2, seed=0, data_dir=None, "
     "offline=False, progress=None)",
     "train": "(data='digits', *, config=None, network=None, init_from=None, callbacks=(), threads=1, "
@@ -146,6 +146,7 @@ CODES = {
     "BINARY_CROSS_ENTROPY": 2,
     "CROSS_ENTROPY": 3,
     "POISSON": 4,
+    "PERCEPTRON": 5,
     "SGD": 0,
     "MOMENTUM": 1,
     "ADAM": 2,
@@ -176,7 +177,7 @@ def plain(value: Any) -> Any:
 
 def test_names_of_the_package():
     assert sorted(fastbp.__all__) == sorted(
-        ["__version__", "Callback", "Config", "Dataset", "Model", "Network", "TrainingResult"]
+        ["__version__", "Callback", "Config", "CustomActivation", "Dataset", "Model", "Network", "TrainingResult"]
         + ["load", "load_dataset", "train", "train_many", *STAGES, *ERRORS]
         + ["from_sklearn", "from_torch", "to_onnx", "to_sklearn"]
     )
@@ -189,7 +190,16 @@ def test_names_of_the_kernels():
     assert sorted(fastbp.kernels.__all__) == sorted(
         [*CODES, *STAGES, "OPTIMIZER", "adam_update", "loss", "momentum_update", "nesterov_update", "rmsprop_update"]
         + ["CsrRows", "Engine", "Evaluation", "Fleet", "OptimizerState", "Preparation", "Settings", "Split"]
-        + ["announce_compiling", "check_for_cuda", "open_engine", "open_fleet", "warm_up"]
+        + [
+            "announce_compiling",
+            "check_for_cuda",
+            "maxout",
+            "maxout_delta",
+            "needs_stages",
+            "open_engine",
+            "open_fleet",
+        ]
+        + ["warm_up"]
     )
     assert {name: getattr(fastbp.kernels, name) for name in CODES} == CODES
     for name in fastbp.kernels.__all__:
@@ -262,7 +272,9 @@ def examples_of(module: Any) -> Iterator[doctest.DocTest]:
     yield from (test for test in tests.values() if test.examples)
 
 
-@pytest.mark.parametrize("name", [name for name in SIGNATURES if name.count(".") == 0] + ["Config", "Model"])
+@pytest.mark.parametrize(
+    "name", [name for name in SIGNATURES if name.count(".") == 0] + ["Config", "CustomActivation", "Model"]
+)
 def test_public_names_are_documented_with_an_example(name):
     text = inspect.getdoc(plain(named(name))) or ""
     assert text.split("\n")[0]

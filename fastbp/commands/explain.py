@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..config import ACTIVATIONS, COSTS, HIDDEN_ACTIVATIONS, VALUE_COSTS, Config, parse_layers
+from ..activations import HIDDEN_ACTIVATIONS, OUTPUT_ACTIVATIONS
+from ..config import COSTS, OUTPUT_OF, VALUE_COSTS, Config, parse_layers
 from ..errors import UsageError
 from ..options import SectionedCommand, Setting, data_options, option, option_name, output_options
 from .reading import read_dataset
@@ -31,7 +32,6 @@ __all__ = ["explain"]
 WORKED_LAYERS, WORKED_INPUT, WORKED_TARGET = "2-2-2", "0.05,0.1", "0.01,0.99"
 WORKED_THETA = (0.15, 0.25, 0.20, 0.30, 0.35, 0.35, 0.40, 0.50, 0.45, 0.55, 0.60, 0.60)
 LAYERS_FOR_DATA = "3"
-OUTPUT_ACTIVATIONS = tuple(name for name in ACTIVATIONS if name != "step")  # which has no gradient
 FIELDS = Config.__dataclass_fields__
 
 
@@ -166,8 +166,8 @@ def case_of_layers(options: dict[str, Any]) -> Case:
             f"{n_hidden}; give one name, or one for each"
         )
     cost, output = options["cost"], options["output_activation"]
-    cost = cost or ("cross_entropy" if output == "softmax" else "squared_error")
-    output = output or ("softmax" if cost == "cross_entropy" else "sigmoid")
+    cost = cost or {output: cost for cost, output in OUTPUT_OF.items()}.get(output or "", "squared_error")
+    output = output or OUTPUT_OF.get(cost, "sigmoid")
     with_option_names(lambda: Config(cost=cost, output_activation=output))
     network = Network(sizes, (*(hidden * n_hidden if len(hidden) == 1 else hidden), output), cost)
     check_size(network)

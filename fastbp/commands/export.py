@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ..config import ACTIVATIONS, HIDDEN_ACTIVATIONS
+from ..activations import HIDDEN_ACTIVATIONS, OUTPUT_ACTIVATIONS
 from ..errors import UsageError
 from ..options import SectionedCommand, option, output_options
 
@@ -75,7 +75,7 @@ def export(model_file: str, onnx_file: str, input_dtype: str | None, quiet: bool
 )
 @option(
     "--output-activation",
-    type=click.Choice(ACTIVATIONS),
+    type=click.Choice(OUTPUT_ACTIVATIONS),
     default="softmax",
     show_default=True,
     section="Network",

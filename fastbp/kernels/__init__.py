@@ -29,6 +29,7 @@ from .codes import (
     MOMENTUM,
     NESTEROV,
     OPTIMIZER,
+    PERCEPTRON,
     POISSON,
     RELU,
     RMSPROP,
@@ -39,6 +40,7 @@ from .codes import (
     STEP,
     TANH,
 )
+from .layers import needs_stages
 from .protocol import CsrRows, Engine, Evaluation, Fleet, OptimizerState, Settings, Split
 from .warming import Preparation, announce_compiling, warm_up
 
@@ -49,6 +51,8 @@ if TYPE_CHECKING:
         gradient,
         hidden_delta,
         loss,
+        maxout,
+        maxout_delta,
         momentum_update,
         nesterov_update,
         output_delta,
@@ -68,6 +72,7 @@ __all__ = [
     "MOMENTUM",
     "NESTEROV",
     "OPTIMIZER",
+    "PERCEPTRON",
     "POISSON",
     "RELU",
     "RMSPROP",
@@ -92,7 +97,10 @@ __all__ = [
     "gradient",
     "hidden_delta",
     "loss",
+    "maxout",
+    "maxout_delta",
     "momentum_update",
+    "needs_stages",
     "nesterov_update",
     "open_engine",
     "open_fleet",
@@ -102,12 +110,16 @@ __all__ = [
     "warm_up",
 ]
 
+NOT_ON_CUDA = "device cuda cannot train networks of {}; use device cpu"
+
 _STAGES = (
     "adam_update",
     "forward",
     "gradient",
     "hidden_delta",
     "loss",
+    "maxout",
+    "maxout_delta",
     "momentum_update",
     "nesterov_update",
     "output_delta",
@@ -150,7 +162,7 @@ def open_engine(
     Parameters
     ----------
     network : Network
-        or anything with its `sizes`, `activations`, `cost` and `layers_of(theta)`
+        or anything with its `sizes`, `activations`, `cost` and `layers_of(theta)`; `customs` where it has them
     theta : (n_parameters,) float32 or float64
         start weights, copied; their dtype is the precision of the run
     train, test : Split
@@ -161,7 +173,8 @@ def open_engine(
     classes : bool
         False where targets are values
     engine : str
-        auto (the fastest that fits), fused, stages, reference
+        auto (the fastest that fits), fused, stages, reference. maxout, activations of a user's own and the cost
+        perceptron are for the last two
     device : str
         cpu, auto (the CPU as well: for one small network it is the better choice), or cuda, an NVIDIA GPU
     input_layout : str
@@ -176,8 +189,14 @@ def open_engine(
     FastbpError
         a device that this machine does not have, or that lacks a driver or a package
     UsageError
-        a layout that the engine cannot use, or a choice that the device does not leave
+        a network or a layout that the engine cannot use, or a choice that the device does not leave
     """
+    if special := needs_stages(network):
+        if device == "cuda":
+            raise UsageError(NOT_ON_CUDA.format(special))
+        if engine == "fused":
+            raise UsageError(f"engine fused cannot train networks of {special}; use engine auto, stages or reference")
+        engine = "stages" if engine == "auto" else engine
     if device == "cuda":
         check_for_cuda(engine, input_layout, threads)
         one = import_module(".cuda_engine", __name__).CudaEngine
@@ -199,9 +218,13 @@ def open_engine(
             threads=threads,
         )
     if input_layout == "sparse":
-        raise UsageError(f"engine {engine} takes dense input only; use engine fused for input_layout sparse")
+        cure = (
+            f"{special} needs it, so use input_layout dense" if special else "use engine fused for input_layout sparse"
+        )
+        raise UsageError(f"engine {engine} takes dense input only; {cure}")
     if isinstance(train.x, CsrRows) or isinstance(test.x, CsrRows):
-        raise UsageError(f"engine {engine} takes dense input only; use engine fused for sparse samples")
+        cure = f"{special} needs it, so make samples dense" if special else "use engine fused for sparse samples"
+        raise UsageError(f"engine {engine} takes dense input only; {cure}")
     from .stepwise import StepwiseEngine
 
     module = import_module(f".{engine}", __name__)
@@ -244,6 +267,8 @@ def open_fleet(
     FastbpError, UsageError
         what `check_for_cuda` refuses, and what the GPU has no memory or no kernels for
     """
+    if special := needs_stages(network):
+        raise UsageError(NOT_ON_CUDA.format(special))
     check_for_cuda(engine, input_layout)
     many = import_module(".cuda_engine", __name__).Fleet
     fleet: Fleet = many(network, thetas, train, test, settings, x_scale=x_scale, classes=classes)

@@ -16,10 +16,12 @@ __all__ = [
     "IDENTITY",
     "LEAKY_RELU",
     "LEAKY_SLOPE",
+    "MAXOUT",
     "MEAN_SQUARED_ERROR",
     "MOMENTUM",
     "NESTEROV",
     "OPTIMIZER",
+    "PERCEPTRON",
     "POISSON",
     "RELU",
     "RMSPROP",
@@ -33,15 +35,15 @@ __all__ = [
     "WITH_SQUARES",
 ]
 
-STEP, IDENTITY, SIGMOID, TANH, RELU, LEAKY_RELU, SOFTMAX, EXPONENTIAL = range(8)
-SQUARED_ERROR, MEAN_SQUARED_ERROR, BINARY_CROSS_ENTROPY, CROSS_ENTROPY, POISSON = range(5)
+STEP, IDENTITY, SIGMOID, TANH, RELU, LEAKY_RELU, SOFTMAX, EXPONENTIAL, MAXOUT = range(9)
+SQUARED_ERROR, MEAN_SQUARED_ERROR, BINARY_CROSS_ENTROPY, CROSS_ENTROPY, POISSON, PERCEPTRON = range(6)
 SGD, MOMENTUM, ADAM, NESTEROV, RMSPROP, ADAMW = range(6)
 WITH_MOMENTS = (MOMENTUM, NESTEROV, ADAM, ADAMW)  # optimizers that remember a velocity, or a mean of gradients
 WITH_SQUARES = (RMSPROP, ADAM, ADAMW)  # and those that remember a mean of squared gradients
 
 LEAKY_SLOPE = 0.01
 
-ACTIVATION = {
+ACTIVATION = {  # those of the stage `forward`; maxout is a stage of its own
     "step": STEP,
     "identity": IDENTITY,
     "sigmoid": SIGMOID,
@@ -57,6 +59,7 @@ COST = {
     "binary_cross_entropy": BINARY_CROSS_ENTROPY,
     "cross_entropy": CROSS_ENTROPY,
     "poisson": POISSON,
+    "perceptron": PERCEPTRON,
 }
 OPTIMIZER = {
     "sgd": SGD,

@@ -1,7 +1,8 @@
 """All compile options and the whole cache policy, in one place.
 
 `kernel` compiles an entry point and keeps its machine code on disk; `inlined` makes a helper that dissolves into its
-callers. No fastmath: it would let the compiler fold away the checks for NaN, and the SIMD type needs no help.
+callers; `passing` is for code of users, which is compiled anew in each process. No fastmath: it would let the compiler
+fold away the checks for NaN, and the SIMD type needs no help.
 
 Why not Numba's own `cache=True`? It looks only at the file of the entry point, so an edited helper in another file
 leaves stale machine code behind; it dies on a damaged cache file; and it fails at import where the package is
@@ -41,7 +42,7 @@ from ..errors import FastbpError
 from ..files import cache_directory
 from .warming import Preparation, before_compiling, prepared
 
-__all__ = ["cache_folder", "inlined", "kernel", "machine", "outlined"]
+__all__ = ["cache_folder", "inlined", "kernel", "machine", "outlined", "passing"]
 
 
 def kernel(function: Any = None, *, allocates: bool = False) -> Any:
@@ -66,6 +67,11 @@ def inlined(function: Any) -> Any:
 def outlined(function: Any) -> Any:
     """A helper that may stay a function of its own: what a hot loop seldom needs would only crowd its registers."""
     return register_jitable(**_HELPER)(function)
+
+
+def passing(function: Any) -> Any:
+    """Compile for this process only: the stamp of the cache does not know what a user's functions are made of."""
+    return njit(nogil=True, error_model="numpy")(function)
 
 
 # Where no array is made, references need not be counted: atomic counters would cost 0.4 us a batch, and a tenth of the

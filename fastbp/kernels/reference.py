@@ -14,6 +14,11 @@ Arrays: one row per sample; W is (n_in, n_out). The results are written into arr
 functions allocate little and chain without surprises. All deltas of a batch are computed before any weight changes.
 float32 or float64, whichever the arrays are. Names of activations and costs are the integers in `codes`.
 
+Two kinds of hidden units take their f' from z, and have stages of their own. After a `forward` with IDENTITY,
+
+    maxout         a = the larger of two net inputs           maxout_delta: the larger one gets the whole delta
+    custom         a = f(z) for a function of your own        custom_delta: with an f' of your own
+
 Rumelhart, Hinton, Williams 1986, "Learning representations by back-propagating errors".
 """
 
@@ -34,6 +39,7 @@ from .codes import (
     LEAKY_RELU,
     LEAKY_SLOPE,
     MEAN_SQUARED_ERROR,
+    PERCEPTRON,
     POISSON,
     RELU,
     SIGMOID,
@@ -47,10 +53,14 @@ __all__ = [
     "ACTIVATION",
     "COST",
     "adam_update",
+    "custom",
+    "custom_delta",
     "forward",
     "gradient",
     "hidden_delta",
     "loss",
+    "maxout",
+    "maxout_delta",
     "momentum_update",
     "nesterov_update",
     "output_delta",
@@ -102,14 +112,15 @@ def output_delta(a: Array, y: Array, activation: int, cost: int, delta: Array) -
     y       f4|f8 (n_batch, n_out)   in    target
     delta   f4|f8 (n_batch, n_out)   out
 
-    Softmax with cross-entropy, sigmoid with binary cross-entropy and exponential with Poisson simplify to a - y.
+    Softmax with cross-entropy, sigmoid with binary cross-entropy and exponential with Poisson simplify to a - y. So
+    does step with the perceptron's cost, which is taken from z: f' of step plays no part.
     """
     if cost not in COST.values():
         raise ValueError(f"cost must be one of {sorted(COST.values())}, got {cost}")
     np.subtract(a, y, out=delta)
     if cost == MEAN_SQUARED_ERROR:
         delta *= 2
-    if cost not in (CROSS_ENTROPY, BINARY_CROSS_ENTROPY, POISSON):
+    if cost not in (CROSS_ENTROPY, BINARY_CROSS_ENTROPY, POISSON, PERCEPTRON):
         _times_derivative(delta, a, activation)
 
 
@@ -123,6 +134,56 @@ def hidden_delta(delta_next: Array, W_next: Array, a: Array, activation: int, de
     """
     np.matmul(delta_next, W_next.T, out=delta)
     _times_derivative(delta, a, activation)
+
+
+def maxout(z: Array, a: Array) -> None:
+    """a[i, j] = max(z[i, j], z[i, n_units + j]): each unit has two pieces, and says the larger of their net inputs
+
+    z   f4|f8 (n_batch, 2 n_units)   in    x W + b, the columns of piece 0 first: W (n_in, 2 n_units), b (2 n_units,)
+    a   f4|f8 (n_batch, n_units)     out
+
+    Goodfellow, Warde-Farley, Mirza, Courville, Bengio 2013, "Maxout networks".
+    """
+    n_units = a.shape[-1]
+    np.maximum(z[..., :n_units], z[..., n_units:], out=a)
+
+
+def maxout_delta(delta_next: Array, W_next: Array, z: Array, delta: Array) -> None:
+    """delta = delta_next W_next^T for the piece that is larger, 0 for the other one; of equals piece 0 is the larger
+
+    delta_next   f4|f8 (n_batch, n_out)       in    delta of the layer after this one
+    W_next       f4|f8 (n_units, n_out)       in    weights from this layer to the one after, not yet updated
+    z            f4|f8 (n_batch, 2 n_units)   in    net inputs of this layer, as for `maxout`
+    delta        f4|f8 (n_batch, 2 n_units)   out   as many as there are net inputs
+    """
+    back, n_units = np.matmul(delta_next, W_next.T), len(W_next)
+    first = z[:, :n_units] >= z[:, n_units:]
+    delta[:, :n_units] = np.where(first, back, 0)
+    delta[:, n_units:] = np.where(first, 0, back)
+
+
+def custom(activation: Any, z: Array, a: Array) -> None:
+    """a = f(z), number by number, in plain Python
+
+    activation   CustomActivation           in    its method `value` is f
+    z            f4|f8 (n_batch, n_units)   in    net input
+    a            f4|f8 (n_batch, n_units)   out   activation
+    """
+    a[...] = np.array([activation.value(each) for each in z.ravel().tolist()], a.dtype).reshape(a.shape)
+
+
+def custom_delta(delta_next: Array, W_next: Array, z: Array, a: Array, activation: Any, delta: Array) -> None:
+    """delta = (delta_next W_next^T) * f'(z), for a function f' of z and a = f(z), number by number, in plain Python
+
+    z            f4|f8 (n_batch, n_in)   in    net input of this layer
+    a            f4|f8 (n_batch, n_in)   in    activation of this layer
+    activation   CustomActivation        in    its method `slope` is f'
+
+    The other arrays are those of `hidden_delta`.
+    """
+    np.matmul(delta_next, W_next.T, out=delta)
+    pairs = zip(z.ravel().tolist(), a.ravel().tolist(), strict=True)
+    delta *= np.array([activation.slope(*pair) for pair in pairs], delta.dtype).reshape(delta.shape)
 
 
 def gradient(a: Array, delta: Array, dW: Array, db: Array) -> None:
@@ -278,8 +339,9 @@ def loss(z: Array, a: Array, y: Array, cost: int) -> float:
     binary cross-entropy   -sum_k (y_k ln a_k + (1 - y_k) ln(1 - a_k))
     cross-entropy          -sum_k y_k ln a_k
     Poisson                sum_k a_k - y_k + y_k ln(y_k / a_k), for a = exp(z); half the deviance
+    perceptron             sum_k (a_k - y_k) z_k, for a = step(z): |z_k| where output k is wrong, 0 where it is right
 
-    The last three are computed from z, where they cannot overflow however saturated the outputs are.
+    Both cross-entropies and Poisson are computed from z, where they cannot overflow however saturated the outputs are.
     """
     if cost == CROSS_ENTROPY:
         shifted = z - z.max(axis=1, keepdims=True)
@@ -290,6 +352,8 @@ def loss(z: Array, a: Array, y: Array, cost: int) -> float:
         terms = np.maximum(z, 0) - z * y + np.log1p(np.exp(-np.abs(z)))
     elif cost == POISSON:
         terms = a - y + np.where(y > 0, y * (np.log(np.where(y > 0, y, 1)) - z), 0)
+    elif cost == PERCEPTRON:
+        terms = (a - y) * z
     elif cost == SQUARED_ERROR:
         terms = (a - y) ** 2 / 2
     elif cost == MEAN_SQUARED_ERROR:

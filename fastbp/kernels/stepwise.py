@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..streams import stream_key
-from .codes import ACTIVATION, ADAM, ADAMW, COST, MOMENTUM, NESTEROV, RMSPROP, WITH_MOMENTS, WITH_SQUARES
+from . import layers
+from .codes import ADAM, ADAMW, COST, MOMENTUM, NESTEROV, RMSPROP, WITH_MOMENTS, WITH_SQUARES
 from .dropout import factors
 from .protocol import Evaluation, OptimizerState, Settings, Split
 
@@ -69,7 +70,7 @@ class StepwiseEngine:
             "train": train._replace(targets=train.targets.astype(theta.dtype)),
             "test": test._replace(targets=test.targets.astype(theta.dtype)),
         }
-        self._activations = [ACTIVATION[activation] for activation in network.activations]
+        self._activations = layers.activations_of(network)
         self._cost = COST[network.cost]
 
         self._theta = theta.copy()
@@ -85,11 +86,13 @@ class StepwiseEngine:
         self._hidden = network.sizes[1:-1]
 
         rows = max(settings.batch_size, EVALUATION_ROWS)
+        columns = [W.shape[1] for W, _ in self._layers]  # net inputs of a layer: two for each maxout unit
         self._a = [zeros(rows, size) for size in network.sizes]  # a[0] is the input
-        self._z = zeros(rows, network.sizes[-1])  # of the output layer; the hidden layers need a only
+        kept = [*map(layers.keeps_z, self._activations[:-1]), True]
+        self._z = [zeros(rows, n) if keep else None for n, keep in zip(columns, kept, strict=True)]  # None: that of a
         self._y = zeros(rows, network.sizes[-1])
         self._whole = [zeros(rows, size) for size in self._hidden] if any(settings.dropout) else []
-        self._delta = [zeros(rows, size) for size in network.sizes[1:]]  # delta[l] belongs to a[l + 1]
+        self._delta = [zeros(rows, n) for n in columns]  # delta[l] belongs to a[l + 1]
 
     def run(self, order: Array, etas: Array, costs: Array) -> None:
         size = self._settings.batch_size
@@ -111,7 +114,7 @@ class StepwiseEngine:
         for start in range(0, n, EVALUATION_ROWS):
             rows = slice(start, min(n, start + EVALUATION_ROWS))
             a, z, y = self._forward(samples, rows)
-            total += self._cost_of(samples, rows, z, a[-1], y)
+            total += self._cost_of(samples, rows, z[-1], a[-1], y)
             n_right += int(np.sum(_answers(a[-1], samples.targets) == _answers(y, samples.targets)))
         mass = n if samples.weights is None else float(samples.weights.sum())
         return Evaluation(total / mass, n_right / n if self._classes else None)
@@ -155,20 +158,22 @@ class StepwiseEngine:
     def set_parameters(self, theta: Array) -> None:
         self._theta[:] = theta
 
-    def _forward(self, samples: Split, rows: Any, keep: list[Array] | None = None) -> tuple[list[Array], Array, Array]:
-        """Activations of all layers, net input of the last one, and targets, for some rows (indices or a slice).
+    def _forward(
+        self, samples: Split, rows: Any, keep: list[Array] | None = None
+    ) -> tuple[list[Array], list[Array], Array]:
+        """Activations and net inputs of all layers, and targets, for some rows (indices or a slice).
 
         With dropout, `keep` holds the factors of the hidden layers, and `_whole` keeps what they are multiplied with.
         """
         labels = samples.y[rows]
         n = len(labels)
-        a, z, y = [layer[:n] for layer in self._a], self._z[:n], self._y[:n]
+        a, y = [layer[:n] for layer in self._a], self._y[:n]
+        z = [a[layer] if kept is None else kept[:n] for layer, kept in enumerate(self._z, start=1)]
         np.multiply(samples.x[rows], self._x_scale, out=a[0], dtype=a[0].dtype)
         y[:] = samples.targets[labels]
         last = len(self._layers) - 1
         for layer, (W, b) in enumerate(self._layers):
-            z_layer = z if layer == last else a[layer + 1]
-            self._stages.forward(a[layer], W, b, self._activations[layer], z_layer, a[layer + 1])
+            layers.forward(self._stages, a[layer], W, b, self._activations[layer], z[layer], a[layer + 1])
             if keep is not None and layer < last:
                 self._whole[layer][:n] = a[layer + 1]
                 a[layer + 1] *= keep[layer]
@@ -193,7 +198,7 @@ class StepwiseEngine:
                 self._dropout_key, self._n_updates, rule.batch_size, n, self._hidden, rule.dropout, self._theta.dtype
             )
         a, z, y = self._forward(samples, rows, keep)
-        cost = self._cost_of(samples, rows, z, a[-1], y)
+        cost = self._cost_of(samples, rows, z[-1], a[-1], y)
         delta = [layer[:n] for layer in self._delta]
         stages.output_delta(a[-1], y, self._activations[-1], self._cost, delta[-1])
         if samples.weights is not None:
@@ -201,9 +206,10 @@ class StepwiseEngine:
         for layer in range(len(delta) - 1, 0, -1):
             W_next, _ = self._layers[layer]
             whole = a[layer] if keep is None else self._whole[layer - 1][:n]
-            stages.hidden_delta(delta[layer], W_next, whole, self._activations[layer - 1], delta[layer - 1])
-            if keep is not None:
-                delta[layer - 1] *= keep[layer - 1]
+            below, activation = delta[layer - 1], self._activations[layer - 1]
+            layers.hidden_delta(stages, delta[layer], W_next, z[layer - 1], whole, activation, below)
+            if keep is not None:  # both pieces of a maxout unit are kept or dropped
+                below *= np.tile(keep[layer - 1], below.shape[1] // whole.shape[1])
         for layer, (dW, db) in enumerate(self._gradients):
             stages.gradient(a[layer], delta[layer], dW, db)
             if not rule.update_biases:

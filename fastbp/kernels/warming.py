@@ -82,7 +82,9 @@ def warm_up(tell: Callable[[str], None] | None = None) -> list[Preparation]:
         _draw_nothing()
         for dtype, engine in product((np.float32, np.float64), ("fused", "stages")):
             for kind, optimizer in product((np.uint8, dtype), (SGD, MOMENTUM, ADAM)):
-                _train_a_little(engine, dtype, kind, optimizer)
+                _train_a_little(_Network(), engine, dtype, kind, optimizer)
+            if engine == "stages":
+                _train_a_little(_MaxoutNetwork(), engine, dtype, dtype, SGD)
     finally:
         if tell is not None:
             before_compiling.remove(tell)
@@ -111,13 +113,30 @@ class _Network(NamedTuple):
         return [(theta[at : at + 4].reshape(2, 2), theta[at + 4 : at + 6]) for at in (0, 6)]
 
 
-def _train_a_little(engine: str, dtype: Any, kind: Any, optimizer: int) -> None:
+class _MaxoutNetwork(NamedTuple):
+    """One with two pieces in each hidden unit, which only the stages can train."""
+
+    sizes: tuple[int, ...] = (2, 2, 2)
+    activations: tuple[str, ...] = ("maxout", "softmax")
+    cost: str = "cross_entropy"
+
+    def layers_of(self, theta: Any) -> list[tuple[Any, Any]]:
+        return [(theta[:8].reshape(2, 4), theta[8:12]), (theta[12:16].reshape(2, 2), theta[16:18])]
+
+
+def _train_a_little(network: Any, engine: str, dtype: Any, kind: Any, optimizer: int) -> None:
     from . import open_engine
 
     split = Split(np.eye(2, dtype=kind), np.arange(2, dtype=np.int32), np.eye(2, dtype=dtype))
     layout = "sparse" if kind == np.uint8 and engine == "fused" else "auto"
     run = open_engine(
-        _Network(), np.zeros(12, dtype), split, split, Settings(optimizer, 1), engine=engine, input_layout=layout
+        network,
+        np.zeros(18 if "maxout" in network.activations else 12, dtype),
+        split,
+        split,
+        Settings(optimizer, 1),
+        engine=engine,
+        input_layout=layout,
     )
     run.run(np.arange(2, dtype=np.uint32), np.zeros(2), np.empty(2))
     run.evaluate("test")
