@@ -293,6 +293,18 @@ def test_blocks_share_a_network(settings, kind, blocks_together, monkeypatch):
 
 
 @simulated
+@pytest.mark.parametrize("kind", ["bytes", "floats"])
+@pytest.mark.parametrize("settings", [S(SGD, 32), S(ADAM, 64)], ids=["direct", "collected"])
+def test_inputs_come_in_turns_where_memory_is_short(settings, kind, blocks_together, monkeypatch):
+    """Samples whose inputs do not all fit: they are fetched again for the gradient. So it is at 784-16-16-10."""
+    from fastbp.kernels import cuda_layout
+
+    monkeypatch.setattr(cuda_layout, "SHARED_BYTES", 6500 if settings.batch_size == 32 else 9500)
+    fleet = compare((((24, 6, 5), ("sigmoid", "softmax"), "cross_entropy"), settings, 75, kind, False))
+    assert fleet._layout.staged < fleet._layout.rows
+
+
+@simulated
 @in_every_order
 def test_more_networks_than_fit_at_once_take_turns(blocks_together, monkeypatch):
     from fastbp.kernels import cuda_layout
