@@ -17,7 +17,6 @@ The last tables: how long the parts of a run of fastbp take, and the accuracy of
 
 from __future__ import annotations
 
-import ctypes
 import json
 import multiprocessing
 import os
@@ -612,16 +611,10 @@ def facts_line(facts: dict[str, Any]) -> str:
 
 
 def missing_gpu() -> str | None:
-    """Why there is no GPU to measure; None where there is one. Asks the driver and nobody else."""
-    name = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
-    try:
-        driver = ctypes.CDLL(name)
-    except OSError:
-        return f"there is no NVIDIA driver here ({name} is not found)"
-    count = ctypes.c_int()
-    if code := driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):
-        return f"the NVIDIA driver finds no GPU (error {code})"
-    return None if count.value else "the NVIDIA driver finds no GPU"
+    """Why there is no GPU to measure; None where there is one."""
+    from fastbp import gpu
+
+    return gpu.report().problem
 
 
 def tell(text: str) -> None:
