@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 from numpy.typing import NDArray
 
-from fastbp import Callback, Config, Dataset, FastbpError, UsageError, lockstep, train, train_many, training
+from fastbp import Callback, Config, Dataset, FastbpError, Network, UsageError, lockstep, train, train_many, training
 from fastbp.cli import cli
 from fastbp.config import OPTIMIZERS, SCHEDULES
 from fastbp.gpu import Report
@@ -440,6 +440,7 @@ def test_a_fleet_is_opened_in_the_kernels(
 
 def test_what_one_network_on_a_gpu_is_refused() -> None:
     x = np.eye(2, dtype=np.float32)
+    network = Network((2, 2), ("softmax",), "cross_entropy")
     split = Split(x, np.arange(2, dtype=np.int32), x)
     refused: tuple[tuple[dict[str, Any], str], ...] = (
         ({"engine": "fused"}, "one engine of its own, got engine fused"),
@@ -448,4 +449,4 @@ def test_what_one_network_on_a_gpu_is_refused() -> None:
     )
     for how, message in refused:
         with pytest.raises(UsageError, match=message):
-            open_engine(None, None, split, split, Settings(0, 1), device="cuda", **how)
+            open_engine(network, None, split, split, Settings(0, 1), device="cuda", **how)
