@@ -440,6 +440,7 @@ def test_a_fleet_is_opened_in_the_kernels(
 
 def test_what_one_network_on_a_gpu_is_refused() -> None:
     x = np.eye(2, dtype=np.float32)
+    network = Network((2, 2), ("softmax",), "cross_entropy")
     split = Split(x, np.arange(2, dtype=np.int32), x)
     network = Network((2, 2), ("softmax",), "cross_entropy")
     refused: tuple[tuple[dict[str, Any], str], ...] = (
