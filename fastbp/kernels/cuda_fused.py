@@ -39,6 +39,7 @@ from .cuda_layout import (
     BATCH_SIZE,
     CLIP,
     CLIPPING,
+    COLLECTED,
     COPIES,
     DELTA,
     DIRECT,
@@ -343,7 +344,11 @@ def run_batches(inputs: int, as_bytes: bool, n_threads: int, n_blocks: int) -> A
                     for layer in range(plan[N_LAYERS] - 2, 0, -1):
                         hidden_delta(s, plan, networks, layer, n, at_sample, thread, n_threads)
                         cuda.syncthreads()
-                    small_gradients(s, plan, n, start > 0, thread, n_threads)
+                    if plan[DIRECT]:
+                        small_gradients(s, plan, s, plan[COLLECTED], n, False, thread, n_threads)
+                    else:
+                        gradient = networks.gradient[plan[STATE]]
+                        small_gradients(s, plan, gradient, plan[N_FIRST], n, start > 0, thread, n_threads)
                     scale = samples.scale
                     if plan[DIRECT]:
                         rate, per_mass, decay, _ = quad(s, plan[STEP])
@@ -393,8 +398,10 @@ def run_batches(inputs: int, as_bytes: bool, n_threads: int, n_blocks: int) -> A
                         for r in range(inputs):
                             j = r * UNITS
                             w[j], w[j + 1], w[j + 2], w[j + 3] = quad(theta, tile_at + r * stride)
-                    if is_last:
-                        small_layers(s, plan, networks, factor, thread, n_threads)
+                        if is_last:
+                            small_layers(s, plan, networks, gradient, plan[N_FIRST], factor, thread, n_threads)
+                    else:
+                        small_layers(s, plan, networks, s, plan[COLLECTED], factor, thread, n_threads)
                 start = int32(start + plan[ROWS])
             if plan[PART] == 0 and thread == n_threads - 1:
                 work.costs[plan[NUMBER], batch] = at(s, plan[LOSSES] + MOST_ROWS) * at(s, plan[STEP] + MEAN)

@@ -15,7 +15,6 @@ from .codes import BINARY_CROSS_ENTROPY, CROSS_ENTROPY, POISSON, SOFTMAX, TANH
 from .cuda import at, device, divided, put, put_quad, quad, wrapping
 from .cuda_layout import (
     BETA,
-    COLLECTED,
     COST,
     DECAY,
     DELTA,
@@ -253,10 +252,11 @@ def _stepped(weight, dw, decays, factor, plan, rule, mean, square, column, step)
 
 
 @device
-def small_gradients(s, plan, n, continued, thread, n_threads):
-    """Gradients of all weights that are in shared memory, summed over n samples, into the place for them
+def small_gradients(s, plan, collected, begin, n, continued, thread, n_threads):
+    """Gradients of all weights that are in shared memory, summed over n samples
 
-    continued   bool   in   whether sums of earlier samples are to be continued
+    collected   f4     in, out   from `begin` on, alike the weights
+    continued   bool   in        whether sums of earlier samples are to be continued
     """
     for layer in range(plan[N_LAYERS] - 1):
         stride, n_rows = at(plan, STRIDE + layer + 1), at(plan, SIZE + layer) if layer > 0 else 0
@@ -266,11 +266,11 @@ def small_gradients(s, plan, n, continued, thread, n_threads):
             k, i_quad = divided(item, quads)
             unit = UNITS * i_quad
             is_weight = k < n_rows
-            here = unit + (at(plan, W + layer) + k * stride if is_weight else at(plan, B + layer))
-            here += plan[COLLECTED] - plan[SMALL]
+            here = begin + unit + (at(plan, W + layer) + k * stride if is_weight else at(plan, B + layer))
+            here -= plan[SMALL]
             g0 = g1 = g2 = g3 = float32(0)
             if continued:
-                g0, g1, g2, g3 = quad(s, here)
+                g0, g1, g2, g3 = quad(collected, here)
             for i in range(n):
                 a = at(s, at(plan, A + layer) + i * at(plan, STRIDE + layer) + k) if is_weight else float32(1)
                 d0, d1, d2, d3 = quad(s, at(plan, DELTA + layer + 1) + i * stride + unit)
@@ -280,13 +280,13 @@ def small_gradients(s, plan, n, continued, thread, n_threads):
                 g3 += a * d3
             if not is_weight and plan[KEEP_BIASES]:
                 g0 = g1 = g2 = g3 = float32(0)
-            put_quad(s, here, g0, g1, g2, g3)
+            put_quad(collected, here, g0, g1, g2, g3)
             item += n_threads
 
 
 @device
-def small_layers(s, plan, networks, factor, thread, n_threads):
-    """The steps of all weights that are in shared memory"""
+def small_layers(s, plan, networks, collected, begin, factor, thread, n_threads):
+    """The steps of all weights that are in shared memory, along what `small_gradients` left"""
     step = quad(s, plan[STEP])
     rule, mean, square = networks.rule[plan[MEMBER]], networks.mean[plan[STATE]], networks.square[plan[STATE]]
     for layer in range(plan[N_LAYERS] - 1):
@@ -297,7 +297,7 @@ def small_layers(s, plan, networks, factor, thread, n_threads):
             is_weight = item < n_weights
             from_small = item - plan[SMALL] + (at(plan, W + layer) if is_weight else at(plan, B + layer) - n_weights)
             here, column = plan[SMALL] + from_small, plan[N_FIRST] + from_small
-            g = at(s, plan[COLLECTED] + from_small)
+            g = at(collected, begin + from_small)
             put(s, here, _stepped(at(s, here), g, is_weight, factor, plan, rule, mean, square, column, step))
             item += n_threads
 
@@ -335,7 +335,7 @@ def squared_norm(s, plan, networks, tile_at, inputs, thread, n_threads):
         item = thread
         while item < n_weights + stride:
             here = at(plan, W + layer) + item if item < n_weights else at(plan, B + layer) + item - n_weights
-            g = at(s, plan[COLLECTED] + here - plan[SMALL]) * step[MEAN]
+            g = at(gradient, plan[N_FIRST] + here - plan[SMALL]) * step[MEAN]
             if item < n_weights:
                 g += step[DECAY] * at(s, here)
             squares += g * g

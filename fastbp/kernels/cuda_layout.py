@@ -53,7 +53,7 @@ MOST_ROWS = 64
     LOSSES,  # costs of MOST_ROWS samples, and behind them their sum
     STEP,  # the numbers of the batch: rate, 1 / weight, decay, factor on weights
     SMALL,  # weights of small layers, as they stand in memory
-    COLLECTED,  # their gradients, alike
+    COLLECTED,  # their gradients, alike, where DIRECT: in the place of SUMS; else in Networks.gradient
     N_SMALL,
     N_FIRST,  # weights of the first layer, with padding
     TEAM,  # this block of threads: its network's or copy's number,
@@ -86,7 +86,7 @@ class Networks(NamedTuple):
     """
 
     theta: Any  # f4 (n, n_row)
-    gradient: Any  # f4 (n * parts, n_row)  collected, of W[1]; (n * parts, 0) where unused, like the next two
+    gradient: Any  # f4 (n * parts, n_row)  collected, where not DIRECT; (n * parts, 1) where unused, like the next two
     mean: Any  # f4 (n * parts, n_row)  velocity of momentum, mean of gradients of Adam
     square: Any  # f4 (n * parts, n_row)  mean of squared gradients
     rule: Any  # f4 (n, N_RULE)  see `_stepped`
@@ -160,10 +160,10 @@ class Layout(NamedTuple):
             "STAGE": self.staged * self.width,
             "SUMS": self.round * self.n_threads * UNITS,
             "TOTALS": self.n_threads * UNITS,
+            "REST": max(0, self.n_small - (self.round + 1) * self.n_threads * UNITS) if self.direct else 0,
             "LOSSES": MOST_ROWS + UNITS,
             "STEP": N_STEP,
             "SMALL": self.n_small,
-            "COLLECTED": self.n_small,
             "A": activations,
             "DELTA": activations,
         }
@@ -309,7 +309,8 @@ def plan_of(layout: Layout, network: Any, settings: Settings, weighted: bool, as
     for area, size in layout.areas.items():
         start[area] = at
         at += size
-    numbers |= {area: start[area] for area in ("STAGE", "SUMS", "TOTALS", "LOSSES", "STEP", "SMALL", "COLLECTED")}
+    numbers |= {area: start[area] for area in ("STAGE", "SUMS", "TOTALS", "LOSSES", "STEP", "SMALL")}
+    numbers["COLLECTED"] = start["SUMS"]
     n_words = [-(-size // UNITS_OF_WORD) for size in layout.sizes[1:-1]] if any(settings.dropout) else []
     numbers["N_WORDS"] = sum(n_words)
     for name, value in numbers.items():

@@ -104,6 +104,13 @@ CASES = {
     "tanh, squared": (((6, 3, 4), ("identity", "tanh"), "squared_error"), S(SGD, 4), 19, "floats", False),
     "mean squared": (((6, 3, 4), ("sigmoid", "identity"), "mean_squared_error"), S(SGD, 4), 19, "floats", False),
     "poisson": (((6, 3, 4), ("sigmoid", "exponential"), "poisson"), S(SGD, 4), 19, "floats", False),
+    "wide second layer": (
+        ((4, 5, 30, 3), ("tanh", "sigmoid", "softmax"), "cross_entropy"),
+        S(SGD, 4, decay=0.01),
+        10,
+        "floats",
+        False,
+    ),
     "batch of one": (SMALL, S(SGD, 1), 3, "bytes", False),
 }
 RATES = {RMSPROP: 0.01, ADAM: 0.01, ADAMW: 0.01}
@@ -572,6 +579,16 @@ def test_layouts(sizes, batch_size, n, parts, threads, direct):
     assert (layout.parts, layout.n_threads, layout.direct) == (parts, threads, direct)
 
 
+def test_the_largest_network_that_fits():
+    """README names it."""
+    from fastbp.kernels.cuda_layout import layout_of
+
+    for n in (1, 1056):
+        assert layout_of((784, 252, 10), 32, True, n, 132).n_threads <= 512
+        with pytest.raises(UsageError, match="at most 252 units in the first hidden layer fit; or use device cpu"):
+            layout_of((784, 253, 10), 32, True, n, 132)
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_nothing_overlaps_and_all_fits(seed):
     """Layouts of random networks: threads own each weight of the first layer once, areas of memory are disjoint."""
@@ -617,10 +634,13 @@ def test_nothing_overlaps_and_all_fits(seed):
         (plan[at.TOTALS], layout.n_threads * 4),
         (plan[at.LOSSES], at.MOST_ROWS + 1),
         (plan[at.SMALL], layout.n_small),
-        (plan[at.COLLECTED], layout.n_small),
     ):
         used[start : start + size] += 1
     assert used.max() == 1
+    if layout.direct:  # gradients of small layers are where sums were, and nowhere else
+        rest = used.copy()
+        rest[plan[at.SUMS] : plan[at.SUMS] + (layout.round + 1) * layout.n_threads * 4] = 0
+        assert not rest[plan[at.COLLECTED] : plan[at.COLLECTED] + layout.n_small].any()
     # the weights of small layers fill their area, one after the other
     end = plan[at.SMALL]
     for layer in range(len(sizes) - 1):
