@@ -225,14 +225,14 @@ def note(s, plan, samples, n):
 
 @device
 def _stepped(weight, dw, decays, factor, plan, rule, mean, square, column, step):
-    """A weight after its step, whatever the optimiser: the rules differ in numbers only (`cuda_engine.rule_of`)
+    """A weight after its step, whatever the optimiser: the rules differ in numbers only (`cuda_layout.rule_of`)
 
     g = factor (dw / m + decay w)        m = KEEP m + (GAIN + GAIN_RATE rate) g        u = BETA u + (1 - BETA) g^2
     w = shrink w + ((USE + USE_RATE rate) m + PLAIN_RATE rate g) / (sqrt(u) + EPSILON, where there is u)
 
     decays         bool   in        whether decay and shrinking are for this one: biases have none
     mean, square   f4     in, out   at `column`
-    step           f4 4   in        see Work.steps
+    step           f4 4   in        rate, 1 / m, decay, shrinking
     """
     rate, g, shrink = step[RATE], dw * step[MEAN], float32(1)
     if decays:

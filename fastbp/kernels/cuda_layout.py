@@ -24,7 +24,7 @@ UNITS = 4  # of a tile: 16 bytes, the widest load
 MOST_LAYERS = 16
 MOST_ROWS = 64
 
-# --- the plan: whole numbers that all networks of a launch share; cuda_engine.plan_of makes it ------------------------
+# --- the plan: whole numbers that all networks of a launch share; `plan_of` makes it ----------------------------------
 (
     N_LAYERS,
     PARTS,  # blocks of threads that share a network
@@ -277,7 +277,7 @@ def _fit(sizes: tuple[int, ...], batch_size: int, plain: bool, n_networks: int, 
 
 
 def plan_of(layout: Layout, network: Any, settings: Settings, weighted: bool, as_bytes: bool) -> NDArray[np.int32]:
-    """The whole numbers that the kernel reads; see the names at the top of `cuda_fused`."""
+    """(PLAN_SIZE,): the whole numbers that the kernels read; their names are at the top of this file."""
     plan = np.zeros(PLAN_SIZE, dtype=np.int32)
     row = layout.width // 4 if as_bytes else layout.width
     numbers = {
@@ -336,7 +336,7 @@ def plan_of(layout: Layout, network: Any, settings: Settings, weighted: bool, as
 
 
 def rule_of(settings: Settings) -> NDArray[np.float32]:
-    """(N_RULE,): an update rule as the numbers of `cuda__stepped`."""
+    """(N_RULE,): an update rule as the numbers of the one formula in `cuda_layers._stepped`."""
     rule = np.zeros(N_RULE, dtype=np.float32)
     optimizer = settings.optimizer
     if optimizer in (MOMENTUM, NESTEROV):
