@@ -1,8 +1,8 @@
 """Whole batches of backpropagation on the GPU, in one launch: one block of threads for each network, or several.
 
 Read `reference` first. What is here is the same five stages in the same order; `cuda_layout` decides where everything
-stands, `cuda_engine` calls it. The first layer holds nearly all weights of a network such as 784-16-16-10, and all turns
-around it:
+stands, `cuda_engine` calls it. The first layer holds nearly all weights of a network such as 784-16-16-10, and all
+turns around it:
 
     its weights stay in registers   a thread owns the weights from `inputs` inputs to UNITS units: its tile
     forward                         each thread sums over its inputs; sums meet in shared memory, in a fixed order
