@@ -366,3 +366,21 @@ def test_what_sparse_samples_cannot_do(rng):
     data[place] = 1e300
     with pytest.raises(UsageError, match=r"row 17, column 4 holds 1e\+300, which is not a finite float32 once scaled"):
         Scaling(0.0, 1.0).apply_sparse(x._replace(data=data), "float32")
+
+
+def test_deviations_of_bytes_are_exact():
+    """A column that changes once, one that is all of 0..255, and a constant; in fractions by hand."""
+    n = 100_000
+    x = np.zeros((n, 3), dtype=np.uint8)
+    x[:, 0], x[17, 0] = 255, 254
+    x[:, 1] = np.arange(n) % 256
+    x[:, 2] = 7
+    scaling = fit_inputs(x, "standard")
+    for column in (0, 1):
+        values, counts = np.unique(x[:, column], return_counts=True)
+        pairs = [(Fraction(int(value)), int(count)) for value, count in zip(values, counts, strict=True)]
+        mean = sum(value * count for value, count in pairs) / n
+        variance = sum((value - mean) ** 2 * count for value, count in pairs) / n
+        assert scaling.shift[column] == pytest.approx(float(mean), rel=1e-15)
+        assert scaling.scale[column] == pytest.approx(float(variance) ** -0.5, rel=1e-14)
+    assert (scaling.shift[2], scaling.scale[2]) == (7.0, 1.0)
