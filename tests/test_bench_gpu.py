@@ -9,29 +9,10 @@ import sys
 import gpu
 import numpy as np
 import pytest
-from gpu import (
-    Clock,
-    Samples,
-    TrainerError,
-    Worker,
-    accuracy_table,
-    batches_in,
-    compare,
-    disagreement,
-    expected_costs,
-    facts_line,
-    failed,
-    figures,
-    job_of,
-    main,
-    parts_table,
-    query,
-    read_job,
-    reason_of,
-    table,
-    write_job,
-)
+from gpu import Samples, expected_costs, facts_line, failed, job_of, main, query
 from gpu_peers import TRAINERS, Entry, Fastbp, MissingPeerError, largest_divisor, takes_part
+from gpu_processes import Clock, TrainerError, Worker, read_job, reason_of, write_job
+from gpu_tables import accuracy_table, batches_in, compare, disagreement, figures, parts_table, table
 
 N = 160
 
