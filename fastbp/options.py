@@ -23,6 +23,7 @@ __all__ = [
     "option_name",
     "output_options",
     "setting_options",
+    "settings_file_option",
     "source_option",
 ]
 
@@ -127,6 +128,7 @@ def _setting_option(field: dataclasses.Field[Any]) -> Callable[[Any], Any]:
         "show_default": field.default is not None,
         "help": field.metadata["help"] + _note(field),
         "section": _SECTION_OF[field.name],
+        "envvar": f"FASTBP_{field.name.upper()}",
     }
     if field.type == "bool":
         return option(f"{name}/--no-{name[2:]}", **shown)
@@ -134,6 +136,21 @@ def _setting_option(field: dataclasses.Field[Any]) -> Callable[[Any], Any]:
         return option(name, type=click.Choice(field.metadata["choices"]), **shown)
     metavar = {"layers": "SIZES", "activation": "NAMES", "batch_size": "N|full", "dropout": "SHARES"}.get(field.name)
     return option(name, type=Setting(field), metavar=metavar, **shown)
+
+
+def settings_file_option(command: Any) -> Any:
+    """Give a command --config: a file's settings take the place of the defaults, before other options are looked at."""
+
+    def read(ctx: click.Context, _: click.Parameter, path: str | None) -> None:
+        if path is not None:
+            from .settings_file import read_settings
+
+            ctx.default_map = {**(ctx.default_map or {}), **read_settings(path)}
+
+    text = "settings in a TOML file; FASTBP_EPOCHS=5 and the like in the environment, and options, go before them"
+    return option(
+        "--config", metavar="FILE", section="Output", is_eager=True, expose_value=False, callback=read, help=text
+    )(command)
 
 
 def source_option(command: Any) -> Any:

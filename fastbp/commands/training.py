@@ -22,6 +22,7 @@ from ..options import (
     option_name,
     output_options,
     setting_options,
+    settings_file_option,
     source_option,
 )
 from .reading import read_dataset
@@ -53,6 +54,8 @@ DEFAULT_MODEL = "model.safetensors"
 @option("--log", metavar="FILE", section="Output", help="one line per epoch as well into FILE.csv or FILE.jsonl")
 @option("--checkpoint", metavar="FILE", section="Output", help="save the model after each epoch as well")
 @option("--no-save", is_flag=True, section="Output", help="keep no model")
+@settings_file_option
+@option("--show-config", is_flag=True, section="Output", help="print all settings as such a file, and do nothing else")
 @output_options
 @click.pass_context
 def train(ctx: click.Context, /, **options: Any) -> None:
@@ -75,6 +78,12 @@ def train(ctx: click.Context, /, **options: Any) -> None:
         given = {name for name in chosen if ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT}
         chosen |= {name: value for name, value in network_settings(start).items() if name not in given}
     config = with_option_names(lambda: Config(**chosen))
+    if options["show_config"]:
+        from ..settings_file import OTHERS, settings_text
+
+        others = {name: options[name] for name in OTHERS if options[name] is not False}
+        click.echo(settings_text({**others, **config.as_dict()}), nl=False)
+        return
     if config.device == "cuda":  # said before data is loaded
         from ..kernels import check_for_cuda
 
