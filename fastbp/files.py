@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 from .errors import DataError, FastbpError
 
-__all__ = ["cache_directory", "open_regular", "reason", "write_atomically"]
+__all__ = ["cache_directory", "is_private", "open_regular", "reason", "write_atomically"]
 
 
 def reason(error: BaseException) -> str:
@@ -147,3 +147,17 @@ def cache_directory() -> Path:
             f"cannot use the cache directory {folder}: {reason(error)}; set FASTBP_CACHE_DIR to a writable folder"
         ) from error
     return folder.absolute()
+
+
+def is_private(folder: Path) -> bool:
+    """True where a folder is ours and nobody else may write to it; OSError where it cannot be looked at.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     is_private(Path(folder))
+    True
+    """
+    info = folder.stat()
+    return not hasattr(os, "getuid") or (info.st_uid == os.getuid() and not stat.S_IMODE(info.st_mode) & 0o022)
