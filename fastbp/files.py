@@ -134,12 +134,17 @@ def cache_directory() -> Path:
         it cannot be created, or is not a folder
     """
     chosen = os.environ.get("FASTBP_CACHE_DIR")
-    if chosen:
-        folder = Path(chosen).expanduser()
-    else:
-        from platformdirs import user_cache_path
+    try:
+        if chosen:
+            folder = Path(chosen).expanduser()
+        else:
+            from platformdirs import user_cache_path
 
-        folder = user_cache_path("fastbp", appauthor=False)
+            folder = user_cache_path("fastbp", appauthor=False)
+    except RuntimeError as error:  # no HOME, and a user whom the system does not know: in containers
+        raise FastbpError(
+            f"cannot find the cache directory: {reason(error)}; set FASTBP_CACHE_DIR to a writable folder"
+        ) from error
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
