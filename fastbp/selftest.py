@@ -1,4 +1,4 @@
-"""Does this installation compute what it should? Four trials on a tiny network, in about a second.
+"""Does this installation compute what it should? Four trials on a tiny network, in a fraction of a second.
 
 Nothing comes in, one `Trial` after the other goes out: what was tried, what came of it, and whether that is right.
 Data is made here, and a model file is written to a temporary folder, which is gone afterwards.

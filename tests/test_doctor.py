@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from fastbp import doctor, gpu, installation, selftest
-from fastbp.doctor import NOTE, OK, PROBLEM, Finding, examine, show_findings
+from fastbp.doctor import NOTE, OK, PROBLEM, Finding, doctor_facts, examine, show_findings
 from fastbp.gpu import Device, Report
 from fastbp.kernels.jit import stamp
 
@@ -225,7 +225,7 @@ def test_datasets_are_weighed_and_checked(cache):
         ("NUMBA_DISABLE_JIT", "1", PROBLEM, "not compiled"),
         ("NUMBA_DISABLE_JIT", "0", OK, "off"),
         ("NUMBA_ENABLE_CUDASIM", "1", NOTE, "simulator"),
-        ("NUMBA_BOUNDSCHECK", "1", NOTE, "index"),
+        ("NUMBA_BOUNDSCHECK", "1", NOTE, "indices"),
         ("NUMBA_OPT", "0", NOTE, "compiled"),
         ("OMP_NUM_THREADS", "4", OK, "threads"),
         ("NO_COLOR", "1", OK, "colours"),
@@ -292,7 +292,9 @@ def test_what_breaks_while_it_is_looked_at_is_a_finding(monkeypatch):
 
     for name in ("_packages", "_processor", "_cache", "_kernels", "_datasets", "_gpu", "_environment", "_self_test"):
         monkeypatch.setattr(doctor, name, broken)
+    monkeypatch.setattr(doctor, "machine_facts", broken)
     findings = list(examine())
+    assert (doctor_facts(findings)["healthy"], doctor_facts(findings)["machine"]) == (False, None)
     assert [finding.state for finding in findings] == [PROBLEM] * 8
     assert {finding.detail for finding in findings} == {"cannot be looked at: RuntimeError: the sky is falling"}
 

@@ -16,7 +16,7 @@ __all__ = ["bench", "doctor", "warmup"]
 def doctor(quiet: bool, as_json: bool) -> int:
     """Is this installation healthy? Looks at everything, trains a tiny network, and says what to do.
 
-    Takes a second or two, and some more where kernels are not compiled yet. Exit code 1 where something is a problem.
+    Takes about half a second, and ten where kernels have to be compiled. Exit code 1 where something is a problem.
     """
     from ..console import print_json
     from ..doctor import doctor_facts, examine, show_findings
