@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 from .errors import DataError, FastbpError
 
-__all__ = ["cache_directory", "open_regular", "reason", "write_atomically"]
+__all__ = ["cache_directory", "is_private", "open_regular", "reason", "write_atomically"]
 
 
 def reason(error: BaseException) -> str:
@@ -134,12 +134,17 @@ def cache_directory() -> Path:
         it cannot be created, or is not a folder
     """
     chosen = os.environ.get("FASTBP_CACHE_DIR")
-    if chosen:
-        folder = Path(chosen).expanduser()
-    else:
-        from platformdirs import user_cache_path
+    try:
+        if chosen:
+            folder = Path(chosen).expanduser()
+        else:
+            from platformdirs import user_cache_path
 
-        folder = user_cache_path("fastbp", appauthor=False)
+            folder = user_cache_path("fastbp", appauthor=False)
+    except RuntimeError as error:  # no HOME, and a user whom the system does not know: in containers
+        raise FastbpError(
+            f"cannot find the cache directory: {reason(error)}; set FASTBP_CACHE_DIR to a writable folder"
+        ) from error
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
@@ -147,3 +152,17 @@ def cache_directory() -> Path:
             f"cannot use the cache directory {folder}: {reason(error)}; set FASTBP_CACHE_DIR to a writable folder"
         ) from error
     return folder.absolute()
+
+
+def is_private(folder: Path) -> bool:
+    """True where a folder is ours and nobody else may write to it; OSError where it cannot be looked at.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     is_private(Path(folder))
+    True
+    """
+    info = folder.stat()
+    return not hasattr(os, "getuid") or (info.st_uid == os.getuid() and not stat.S_IMODE(info.st_mode) & 0o022)

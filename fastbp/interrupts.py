@@ -2,19 +2,25 @@
 
 Python runs a signal's handler wherever it happens to be, and a KeyboardInterrupt that rises inside of a
 callback from C (a compiler's, the garbage collector's) is dropped there. So what was received is kept, and
-whoever is called regularly asks `check`.
+whoever is called regularly asks `check`. A compiler asks nobody: what was dropped rises again a moment later, or Ctrl-C
+would take up to 9 s while kernels are compiled.
 """
 
 from __future__ import annotations
 
+import _thread
 import signal
 import sys
+import threading
 from types import FrameType
 
 __all__ = ["check", "exit_code", "ignore", "listen", "received"]
 
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
+AGAIN_AFTER = 0.02  # seconds: the callback is over by then
 _received: list[int] = []
+_echoes: list[threading.Timer] = []  # at most one: it will let a dropped KeyboardInterrupt rise again
+_noticed = False  # `check` has raised it, and whoever caught it is saving weights
 
 
 def listen() -> None:
@@ -27,19 +33,31 @@ def listen() -> None:
 
 
 def _report(dropped: sys.UnraisableHookArgs) -> None:
-    """Report an exception that could not rise, as Python does, unless `check` will raise it again."""
+    """Report an exception that could not rise, as Python does, unless it is one that will be raised again."""
     if not isinstance(dropped.exc_value, KeyboardInterrupt):
         sys.__unraisablehook__(dropped)
+    elif _received and not _echoes:
+        echo = threading.Timer(AGAIN_AFTER, _thread.interrupt_main, (_received[0],))
+        echo.daemon = True
+        _echoes.append(echo)
+        echo.start()
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    _received.append(number)
+    if _echoes:
+        _echoes.clear()
+        if _noticed:
+            return
+    else:
+        _received.append(number)
     raise KeyboardInterrupt
 
 
 def check() -> None:
     """Raise KeyboardInterrupt where a signal was received."""
+    global _noticed
     if _received:
+        _noticed = True
         raise KeyboardInterrupt
 
 

@@ -11,13 +11,18 @@ from collections.abc import Callable
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from .activations import HIDDEN_ACTIVATIONS
 from .config import Config, checked_setting, kind_of
+from .data.sources import NAMES
 from .errors import UsageError
 
 __all__ = [
     "SectionedCommand",
+    "complete_data",
+    "complete_name",
+    "complete_path",
     "data_options",
     "option",
     "option_name",
@@ -89,6 +94,12 @@ class Setting(click.ParamType[Any]):
             self.fail(str(error), param, ctx)
         return value
 
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Names of activations, also after a comma."""
+        before, comma, begun = incomplete.rpartition(",")
+        known = HIDDEN_ACTIVATIONS if self.field.name == "activation" else ()
+        return [CompletionItem(before + comma + name) for name in known if name.startswith(begun)]
+
 
 def option_name(setting: str) -> str:
     """What a setting is called on the command line.
@@ -99,6 +110,21 @@ def option_name(setting: str) -> str:
     '--batch-size'
     """
     return "--" + setting.replace("_", "-")
+
+
+def complete_path(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """For the completion of shells: files, which the shell knows."""
+    return [CompletionItem(incomplete, type="file")]
+
+
+def complete_name(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Names of datasets."""
+    return [CompletionItem(name) for name in NAMES if name.startswith(incomplete)]
+
+
+def complete_data(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Names of datasets, and files."""
+    return complete_name(ctx, param, incomplete) + complete_path(ctx, param, incomplete)
 
 
 def option(*names: str, **settings: Any) -> Callable[[Any], Any]:
@@ -156,9 +182,8 @@ def settings_file_option(command: Any) -> Any:
 def source_option(command: Any) -> Any:
     """Give a command --data."""
     text = "digits, mnist, fashion, kmnist, or a file or folder"
-    return option("--data", metavar="NAME|PATH", default="digits", show_default=True, section="Data", help=text)(
-        command
-    )
+    shown: dict[str, Any] = {"default": "digits", "show_default": True, "section": "Data", "help": text}
+    return option("--data", metavar="NAME|PATH", shell_complete=complete_data, **shown)(command)
 
 
 def data_options(command: Any) -> Any:
@@ -174,7 +199,13 @@ def data_options(command: Any) -> Any:
             section="Data",
             help="share set aside for testing where the data has no test set",
         ),
-        option("--data-dir", metavar="FOLDER", section="Data", help="where to look for downloaded datasets first"),
+        option(
+            "--data-dir",
+            metavar="FOLDER",
+            section="Data",
+            help="where to look for downloaded datasets first",
+            shell_complete=complete_path,
+        ),
         option("--offline", is_flag=True, section="Data", help="never use the network"),
     )
     for decorate in reversed(options):

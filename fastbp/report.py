@@ -7,13 +7,9 @@ In: results, models, datasets. Out: dictionaries for `--json`, and lines on stdo
 from __future__ import annotations
 
 import os
-import platform
-import sys
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from . import __version__, gpu
 from .console import aligned, draw_images, echo, percent, printable, seconds, shortened, size, table
 from .errors import DataError, FastbpError, UsageError
 
@@ -26,7 +22,6 @@ if TYPE_CHECKING:
 __all__ = [
     "class_numbers",
     "dataset_rows",
-    "machine_facts",
     "model_facts",
     "prediction_lists",
     "sample_rows",
@@ -339,58 +334,6 @@ def show_samples(dataset: Dataset, chosen: Array) -> None:
     ]
     for line in aligned(headers, rows, left=()):
         echo(line)
-
-
-def machine_facts() -> dict[str, Any]:
-    """Versions, the processor, and where things are kept."""
-    from .files import cache_directory
-
-    try:
-        cache: str = str(cache_directory())
-    except FastbpError as error:
-        cache = str(error)
-    machine: dict[str, Any] = {}
-    try:
-        from .kernels.jit import machine as probe
-
-        machine = probe()
-    except ImportError as error:
-        machine = {"numba": f"cannot be imported: {error}"}
-    bits, graphics = machine.get("vector_bits"), gpu.report()
-    return {
-        "fastbp": __version__,
-        "python": f"{platform.python_version()} ({sys.implementation.name})",
-        "numpy": _version("numpy"),
-        "numba": machine.get("numba") or _version("numba"),
-        "llvmlite": machine.get("llvmlite") or _version("llvmlite"),
-        "system": platform.platform(),
-        "cpu": " ".join(filter(None, (_processor(), f"({machine['cpu']})" if "cpu" in machine else None))),
-        "vector_bits": bits,
-        "threads": machine.get("threads") or os.cpu_count(),
-        "gpu": [str(device) for device in graphics.devices] or None,
-        "gpu_driver": graphics.driver and f"for CUDA {graphics.driver}",
-        "gpu_package": graphics.provider,
-        "gpu_problem": graphics.problem,
-        "cache": cache,
-        "data": os.environ.get("FASTBP_DATA") or None,
-    }
-
-
-def _processor() -> str:
-    """What the processor calls itself."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(names, "") or platform.processor() or platform.machine()
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "not installed"
 
 
 def model_facts(path: str) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def show_warmth(found: dict[str, Any]) -> None:
 
 def speed_facts(timings: Sequence[Timing], data: Dataset, batch_size: int) -> dict[str, Any]:
     """The times with their ratios, the job, and the machine."""
-    from .report import machine_facts
+    from .installation import machine_facts
 
     n, ours = len(data.x_train), timings[0].seconds
     return {

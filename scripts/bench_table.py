@@ -31,7 +31,7 @@ import numpy as np
 from contenders import NAMES, contender, epoch_order
 
 from fastbp import load_dataset
-from fastbp.report import machine_facts
+from fastbp.installation import machine_facts
 
 BEGIN, END = "<!-- speed: written by scripts/bench_table.py -->", "<!-- end of speed -->"
 TITLES = {

@@ -5,10 +5,14 @@ FASTBP_DATA may name a folder with the real datasets; tests that need them are s
 
 from __future__ import annotations
 
+import ctypes
 import ipaddress
 import os
 import socket
+import subprocess
+import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +99,25 @@ def _require_local(address: Any) -> None:
         local = False
     if not local:
         raise RuntimeError(f"tests must not touch the network, but this one asked for {host!r}")
+
+
+@pytest.fixture
+def bound() -> Callable[[], None]:
+    """For `preexec_fn` of processes: permissions count for them, also where they are root's."""
+    if not sys.platform.startswith("linux"):
+        pytest.skip("capabilities are Linux's")
+    drop_bounding, dac_override = 24, 1  # of sys/prctl.h and linux/capability.h
+    library = ctypes.CDLL(None)
+
+    def bind() -> None:
+        if os.geteuid() == 0 and library.prctl(drop_bounding, dac_override, 0, 0, 0) != 0:
+            raise OSError("a capability could not be dropped")
+
+    try:
+        subprocess.run([sys.executable, "-c", ""], preexec_fn=bind, check=True)
+    except subprocess.SubprocessError:
+        pytest.skip("root may not drop its capabilities here")
+    return bind
 
 
 @pytest.fixture

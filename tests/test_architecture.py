@@ -19,6 +19,7 @@ FRONT_DOOR = {
     "cli",
     "commands",
     "console",
+    "doctor",
     "explaining",
     "findings",
     "formulas",

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -137,7 +138,7 @@ def test_version(run):
 
 
 @pytest.mark.parametrize("command", [[], ["train"], ["eval"], ["predict"], ["data"], ["data", "list"], ["data", "get"],
-                                     ["data", "verify"], ["data", "show"], ["info"]])  # fmt: skip
+                                     ["data", "verify"], ["data", "show"], ["info"], ["doctor"]])  # fmt: skip
 def test_every_command_has_help(run, command):
     outcome = run(*command, "--help")
     assert outcome.code == 0
@@ -1031,3 +1032,73 @@ def test_exit_codes_of_processes(workplace, args, code):
     assert process.returncode == code
     assert "Error: " in err
     assert "Traceback" not in err
+
+
+# completion in shells
+
+
+def completed(workplace, words: str, number: int, shell: str = "bash") -> list[str]:
+    """What a shell is answered for the word with this number."""
+    folder, environment = workplace
+    asked = {"_FASTBP_COMPLETE": f"{shell}_complete", "COMP_WORDS": words, "COMP_CWORD": str(number)}
+    process = start((folder, {**environment, **asked}))
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
+    return out.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("words", "number", "answers"),
+    [
+        ("fastbp ", 1, sorted(cli.commands)),
+        ("fastbp data ", 2, ["get", "list", "show", "verify"]),
+        ("fastbp data get ", 3, ["digits", "mnist", "fashion", "kmnist"]),
+        ("fastbp train --optim", 2, ["--optimizer"]),
+        ("fastbp train --optimizer ", 3, list(Config.__dataclass_fields__["optimizer"].metadata["choices"])),
+        ("fastbp train --optimizer a", 3, ["adam", "adamw"]),
+        ("fastbp train --activation relu,s", 3, ["relu,sigmoid"]),
+        ("fastbp eval m --split ", 4, ["test", "train"]),
+    ],
+)
+def test_completion_of_commands_options_and_values(workplace, words, number, answers):
+    assert completed(workplace, words, number) == [f"plain,{answer}" for answer in answers]
+
+
+@pytest.mark.parametrize(
+    ("words", "number", "answers"),
+    [
+        ("fastbp info mo", 2, ["file,mo"]),
+        ("fastbp train --data m", 3, ["plain,mnist", "file,m"]),
+        ("fastbp train --save mo", 3, ["file,mo"]),
+        ("fastbp predict m.safetensors pic", 3, ["file,pic"]),
+        ("fastbp export m", 2, ["file,m"]),
+    ],
+)
+def test_completion_of_files_is_left_to_the_shell(workplace, words, number, answers):
+    assert completed(workplace, words, number) == answers
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash here")
+def test_completion_in_bash(workplace):
+    folder, environment = workplace
+    (folder / "bin").mkdir()
+    (folder / "bin" / "fastbp").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m fastbp "$@"\n')
+    (folder / "bin" / "fastbp").chmod(0o755)
+    script = """
+    eval "$(_FASTBP_COMPLETE=bash_source fastbp)"
+    COMP_WORDS=(fastbp train --optimizer ad) COMP_CWORD=3
+    _fastbp_completion fastbp
+    echo "${COMPREPLY[@]}"
+    """
+    path = os.pathsep.join([str(folder / "bin"), environment["PATH"]])
+    command, settings = ["bash", "-c", script], {"capture_output": True, "text": True, "cwd": folder}
+    done = subprocess.run(command, env={**environment, "PATH": path}, **settings)
+    assert (done.stdout, done.stderr) == ("adam adamw\n", "")
+
+
+@pytest.mark.parametrize(("shell", "word"), [("zsh", "compdef"), ("fish", "complete")])
+def test_what_other_shells_read(workplace, shell, word):
+    folder, environment = workplace
+    out, _ = start((folder, {**environment, "_FASTBP_COMPLETE": f"{shell}_source"})).communicate(timeout=60)
+    assert word in out
+    assert "_FASTBP_COMPLETE" in out

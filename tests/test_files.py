@@ -143,3 +143,15 @@ def test_cache_directory_that_cannot_be_made_is_a_sentence(tmp_path: Path, monke
     monkeypatch.setenv("FASTBP_CACHE_DIR", str(tmp_path / "file" / "cache"))
     with pytest.raises(FastbpError, match="FASTBP_CACHE_DIR"):
         cache_directory()
+
+
+def test_a_home_that_nobody_knows(monkeypatch):
+    """Containers: no HOME, and no entry of the user in /etc/passwd."""
+
+    def unknown(path):
+        raise RuntimeError("could not determine the home directory")
+
+    monkeypatch.setenv("FASTBP_CACHE_DIR", "~/cache")
+    monkeypatch.setattr(Path, "expanduser", unknown)
+    with pytest.raises(FastbpError, match="could not determine the home directory; set FASTBP_CACHE_DIR"):
+        cache_directory()

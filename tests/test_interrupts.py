@@ -34,6 +34,42 @@ except KeyboardInterrupt:
     sys.exit(interrupts.exit_code())
 """
 
+DROPPED = """
+import ctypes, os, sys, time
+from fastbp import interrupts
+
+interrupts.listen()
+
+@ctypes.CFUNCTYPE(None)
+def callback():
+    os.kill(os.getpid(), {number})
+    for _ in range(100_000):
+        pass
+
+def work():
+    begun = time.monotonic()
+    while time.monotonic() - begun < 20:
+        pass
+"""
+
+COMPILING = """
+try:
+    for _ in range(3):
+        callback()
+    work()  # as a compiler does: it asks nobody
+except KeyboardInterrupt:
+    sys.exit(interrupts.exit_code())
+"""
+
+SAVING = """
+try:
+    callback()
+    interrupts.check()
+except KeyboardInterrupt:
+    time.sleep(0.2)  # weights are saved here: what was dropped does not rise any more
+    sys.exit(interrupts.exit_code())
+"""
+
 COMMAND = """
 import os, signal, sys
 import fastbp.cli
@@ -85,3 +121,10 @@ def test_an_ignored_signal_stays_ignored(python):
     done = python(ignoring)
     assert done.returncode == 0
     assert done.stdout == "still here\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("code", [COMPILING, SAVING], ids=["nobody asks", "weights are being saved"])
+def test_what_was_dropped_rises_again_unless_it_was_noticed(python, number, code):
+    process = python(DROPPED.format(number=int(number)) + code)
+    assert (process.returncode, process.stderr) == (128 + number, "")

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from ..errors import DataError, UsageError
-from ..options import SectionedCommand, data_options, output_options
+from ..options import SectionedCommand, complete_data, complete_name, data_options, output_options
 from .reading import read_dataset
 
 __all__ = ["data"]
@@ -30,7 +30,7 @@ def data_list(quiet: bool, as_json: bool) -> None:
 
 
 @data.command("get")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_name)
 @output_options
 def data_get(name: str, quiet: bool, as_json: bool) -> None:
     """Download (or, for digits, draw) a dataset, so that it is there without a network."""
@@ -51,7 +51,7 @@ def data_get(name: str, quiet: bool, as_json: bool) -> None:
 
 
 @data.command("verify")
-@click.argument("what", metavar="[NAME|PATH]", required=False)
+@click.argument("what", metavar="[NAME|PATH]", required=False, shell_complete=complete_data)
 @output_options
 def data_verify(what: str | None, quiet: bool, as_json: bool) -> None:
     """Compare files with the published checksums; without NAME, all of them."""
@@ -66,7 +66,7 @@ def data_verify(what: str | None, quiet: bool, as_json: bool) -> None:
 
 
 @data.command("show", cls=SectionedCommand)
-@click.argument("name", metavar="NAME|PATH")
+@click.argument("name", metavar="NAME|PATH", shell_complete=complete_data)
 @click.option("-n", "count", type=click.IntRange(1, 1000), default=5, show_default=True, help="how many samples")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="which samples")
 @data_options

@@ -12,7 +12,16 @@ import click
 from ..activations import HIDDEN_ACTIVATIONS, OUTPUT_ACTIVATIONS
 from ..config import COSTS, OUTPUT_OF, VALUE_COSTS, Config, parse_layers
 from ..errors import UsageError
-from ..options import SectionedCommand, Setting, data_options, option, option_name, output_options
+from ..options import (
+    SectionedCommand,
+    Setting,
+    complete_data,
+    complete_path,
+    data_options,
+    option,
+    option_name,
+    output_options,
+)
 from .reading import read_dataset
 from .training import with_option_names
 
@@ -36,7 +45,7 @@ FIELDS = Config.__dataclass_fields__
 
 
 @click.command(cls=SectionedCommand)
-@click.argument("model_file", metavar="[MODEL]", required=False)
+@click.argument("model_file", metavar="[MODEL]", required=False, shell_complete=complete_path)
 @option(
     "--input",
     "--sample",
@@ -50,7 +59,13 @@ FIELDS = Config.__dataclass_fields__
     section="Data",
     help="what the outputs should be, such as 0.01,0.99; for a MODEL of classes, the name of one",
 )
-@option("--data", metavar="NAME|PATH", section="Data", help="take the sample from the training samples of this data")
+@option(
+    "--data",
+    metavar="NAME|PATH",
+    section="Data",
+    help="take the sample from the training samples of this data",
+    shell_complete=complete_data,
+)
 @option("--index", type=click.IntRange(0), section="Data", help="which of them, counted from 0  [default: 0]")
 @data_options
 @option(

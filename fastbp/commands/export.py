@@ -9,14 +9,14 @@ import click
 
 from ..activations import HIDDEN_ACTIVATIONS, OUTPUT_ACTIVATIONS
 from ..errors import UsageError
-from ..options import SectionedCommand, option, output_options
+from ..options import SectionedCommand, complete_path, option, output_options
 
 __all__ = ["export", "import_"]
 
 
 @click.command(cls=SectionedCommand)
-@click.argument("model_file", metavar="MODEL")
-@click.argument("onnx_file", metavar="FILE.onnx")
+@click.argument("model_file", metavar="MODEL", shell_complete=complete_path)
+@click.argument("onnx_file", metavar="FILE.onnx", shell_complete=complete_path)
 @option(
     "--input-dtype",
     type=click.Choice(["uint8", "float32", "float64"]),
@@ -64,8 +64,8 @@ def export(model_file: str, onnx_file: str, input_dtype: str | None, quiet: bool
 
 
 @click.command("import", cls=SectionedCommand)
-@click.argument("weights_file", metavar="WEIGHTS")
-@click.argument("model_file", metavar="MODEL")
+@click.argument("weights_file", metavar="WEIGHTS", shell_complete=complete_path)
+@click.argument("model_file", metavar="MODEL", shell_complete=complete_path)
 @option(
     "--activation",
     metavar="NAMES",

@@ -7,14 +7,14 @@ from typing import Any
 import click
 
 from ..errors import UsageError
-from ..options import SectionedCommand, data_options, option, output_options, source_option
+from ..options import SectionedCommand, complete_path, data_options, option, output_options, source_option
 from .reading import read_dataset
 
 __all__ = ["inspect"]
 
 
 @click.command(cls=SectionedCommand)
-@click.argument("model_file", metavar="MODEL")
+@click.argument("model_file", metavar="MODEL", shell_complete=complete_path)
 @source_option
 @data_options
 @option(

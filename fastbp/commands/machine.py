@@ -1,4 +1,4 @@
-"""Commands about this machine: warmup, bench."""
+"""Commands about this machine: doctor, warmup, bench."""
 
 from __future__ import annotations
 
@@ -8,7 +8,25 @@ import click
 
 from ..options import SectionedCommand, option, output_options
 
-__all__ = ["bench", "warmup"]
+__all__ = ["bench", "doctor", "warmup"]
+
+
+@click.command()
+@output_options
+def doctor(quiet: bool, as_json: bool) -> int:
+    """Is this installation healthy? Looks at everything, trains a tiny network, and says what to do.
+
+    Takes about half a second, and ten where kernels have to be compiled. Exit code 1 where something is a problem.
+    """
+    from ..console import print_json
+    from ..doctor import doctor_facts, examine, show_findings
+    from ..progress import LiveView
+
+    with LiveView(quiet) as view:
+        findings = list(examine(view.on_phase))
+    found = doctor_facts(findings)
+    print_json(found) if as_json else show_findings(findings)
+    return 0 if found["healthy"] else 1
 
 
 @click.command()

@@ -7,14 +7,14 @@ from typing import Any
 import click
 
 from ..errors import UsageError
-from ..options import SectionedCommand, data_options, option, output_options, source_option
+from ..options import SectionedCommand, complete_path, data_options, option, output_options, source_option
 from .reading import read_dataset
 
 __all__ = ["evaluate", "info", "predict"]
 
 
 @click.command("eval", cls=SectionedCommand)
-@click.argument("model_file", metavar="MODEL")
+@click.argument("model_file", metavar="MODEL", shell_complete=complete_path)
 @source_option
 @data_options
 @option(
@@ -53,8 +53,8 @@ def evaluate(model_file: str, **options: Any) -> None:
 
 
 @click.command(cls=SectionedCommand)
-@click.argument("model_file", metavar="MODEL")
-@click.argument("files", metavar="IMAGE...", nargs=-1, required=True)
+@click.argument("model_file", metavar="MODEL", shell_complete=complete_path)
+@click.argument("files", metavar="IMAGE...", nargs=-1, required=True, shell_complete=complete_path)
 @option("--raw", is_flag=True, section="Data", help="take pictures as they are: no inverting, cutting out or centring")
 @output_options
 def predict(model_file: str, files: tuple[str, ...], **options: Any) -> None:
@@ -88,12 +88,13 @@ def predict(model_file: str, files: tuple[str, ...], **options: Any) -> None:
 
 
 @click.command()
-@click.argument("model_file", metavar="[MODEL]", required=False)
+@click.argument("model_file", metavar="[MODEL]", required=False, shell_complete=complete_path)
 @output_options
 def info(model_file: str | None, quiet: bool, as_json: bool) -> None:
     """What is in a model file; without one, what this machine and this installation are."""
     from ..console import facts, print_json
-    from ..report import machine_facts, model_facts
+    from ..installation import machine_facts
+    from ..report import model_facts
 
     found = machine_facts() if model_file is None else model_facts(model_file)
     print_json(found) if as_json else facts(found.items())

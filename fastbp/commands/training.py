@@ -17,6 +17,7 @@ from ..config import VALUE_COSTS, Config
 from ..errors import DivergedError, FastbpError, UsageError
 from ..options import (
     SectionedCommand,
+    complete_path,
     data_options,
     option,
     option_name,
@@ -40,7 +41,13 @@ DEFAULT_MODEL = "model.safetensors"
 @source_option
 @data_options
 @setting_options
-@option("--init-from", metavar="MODEL", section="Training", help="begin with the weights of this model file")
+@option(
+    "--init-from",
+    metavar="MODEL",
+    section="Training",
+    help="begin with the weights of this model file",
+    shell_complete=complete_path,
+)
 @option("--seeds", metavar="LIST", section="Training", help="train one network per seed, side by side: 0-9 or 1,5,7")
 @option(
     "--threads",
@@ -49,10 +56,28 @@ DEFAULT_MODEL = "model.safetensors"
     help="cores to use: by default 1 for one network, and all with --seeds, for networks side by side",
 )
 @option(
-    "--save", metavar="PATH", section="Output", default=DEFAULT_MODEL, show_default=True, help="where the model goes"
+    "--save",
+    metavar="PATH",
+    section="Output",
+    default=DEFAULT_MODEL,
+    show_default=True,
+    help="where the model goes",
+    shell_complete=complete_path,
 )
-@option("--log", metavar="FILE", section="Output", help="one line per epoch as well into FILE.csv or FILE.jsonl")
-@option("--checkpoint", metavar="FILE", section="Output", help="save the model after each epoch as well")
+@option(
+    "--log",
+    metavar="FILE",
+    section="Output",
+    help="one line per epoch as well into FILE.csv or FILE.jsonl",
+    shell_complete=complete_path,
+)
+@option(
+    "--checkpoint",
+    metavar="FILE",
+    section="Output",
+    help="save the model after each epoch as well",
+    shell_complete=complete_path,
+)
 @option("--no-save", is_flag=True, section="Output", help="keep no model")
 @settings_file_option
 @option("--show-config", is_flag=True, section="Output", help="print all settings as such a file, and do nothing else")

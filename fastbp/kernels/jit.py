@@ -16,9 +16,7 @@ What is loaded and what is compiled, and how long that took, is noted in `warmin
 from __future__ import annotations
 
 import hashlib
-import os
 import pickle
-import stat
 import sys
 import uuid
 from contextlib import suppress
@@ -39,10 +37,10 @@ from numba.extending import register_jitable
 
 from ..cores import usable_cores
 from ..errors import FastbpError
-from ..files import cache_directory
+from ..files import cache_directory, is_private
 from .warming import Preparation, before_compiling, prepared
 
-__all__ = ["cache_folder", "inlined", "kernel", "machine", "outlined", "passing"]
+__all__ = ["cache_folder", "inlined", "is_whole", "kernel", "machine", "outlined", "passing", "stamp"]
 
 
 def kernel(function: Any = None, *, allocates: bool = False) -> Any:
@@ -94,7 +92,7 @@ def machine() -> dict[str, Any]:
 
 
 @cache
-def _stamp() -> str:
+def stamp() -> str:
     """A name for all that machine code depends on: the sources of the kernels, Numba, LLVM, Python."""
     digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__} {sys.version}".encode())
     here = Path(__file__).parent
@@ -110,19 +108,22 @@ def cache_folder() -> Path | None:
     The files hold code, so a directory that somebody else owns or may write to is not used.
     """
     try:
-        folder = cache_directory() / "kernels" / _stamp()
+        folder = cache_directory() / "kernels" / stamp()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        info = folder.stat()
+        return folder if is_private(folder) else None
     except (OSError, FastbpError):
         return None
-    if hasattr(os, "getuid") and (info.st_uid != os.getuid() or stat.S_IMODE(info.st_mode) & 0o022):
-        return None
-    return folder
 
 
 def _seal(path: Path, body: bytes) -> bytes:
     """What a file must end with: its contents are whole, and were written under this name."""
     return hashlib.sha256(path.name.encode() + body).digest()
+
+
+def is_whole(path: Path) -> bool:
+    """True for a file of the cache that is as it was written; OSError where it cannot be read."""
+    sealed = path.read_bytes()
+    return _seal(path, sealed[:-32]) == sealed[-32:]
 
 
 class KernelCache(_Cache):

@@ -52,20 +52,48 @@ PRELUDE = """if True:
         return sorted(path for path in root.rglob("*") if path.is_file())
 """
 
+SEVERAL = """
+    from fastbp.kernels import stages
+    kernels, results = [order.shuffle, stages.output_delta, stages.update], [shuffled(order.shuffle)]
+    for dtype in (np.float32, np.float64):
+        a, y, delta = np.full((1, 1), 0.25, dtype), np.zeros((1, 1), dtype), np.zeros((1, 1), dtype)
+        stages.output_delta(a, y, 2, 0, delta)  # sigmoid, squared error
+        W, b = np.ones((2, 1), dtype), np.ones(1, dtype)
+        stages.update(W, b, np.full((2, 1), 4, dtype), np.full(1, 8, dtype), 0.5, 0.0, 4)
+        results += [delta.item(), W.tolist(), b.tolist()]
+    answer(results=results, hits=sum(map(hits, kernels)))
+"""
+
+# By hand: 0.25 * 0.25 * 0.75; 1 - 0.5 * 4 / 4; 1 - 0.5 * 8 / 4
+UPDATED = [0.046875, [[0.5], [0.5]], [0.0]]
+
+NO_HOME = """
+    import pwd
+    def unknown(*_):
+        raise KeyError("no such user")
+    pwd.getpwuid = unknown
+    os.environ.pop("HOME", None)
+    os.environ.pop("XDG_CACHE_HOME", None)
+"""
+
 SHUFFLE = """
     kernel = fresh()
     answer(order=shuffled(kernel), hits=hits(kernel), folder=kernel.stats.cache_path)
 """
 
 
-def start(program: str, cache: Path | None, package: Path = PACKAGE, **settings: str) -> subprocess.Popen[str]:
+def start(
+    program: str, cache: Path | None, package: Path = PACKAGE, preexec: Any = None, **settings: str
+) -> subprocess.Popen[str]:
     """A new process with a compile cache of its own."""
     environment = {name: text for name, text in os.environ.items() if name != "FASTBP_CACHE_DIR"}
     if cache is not None:
         environment["FASTBP_CACHE_DIR"] = str(cache)
     environment |= {"PYTHONPATH": os.pathsep.join([str(package.parent), *sys.path]), **settings}
     command = [sys.executable, "-P", "-W", "error", "-c", PRELUDE + program]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=preexec
+    )
 
 
 def finish(process: subprocess.Popen[str]) -> Any:
@@ -75,7 +103,7 @@ def finish(process: subprocess.Popen[str]) -> Any:
     return json.loads(output)
 
 
-def run(program: str, cache: Path | None, package: Path = PACKAGE, **settings: str) -> Any:
+def run(program: str, cache: Path | None, package: Path = PACKAGE, **settings: Any) -> Any:
     return finish(start(program, cache, package, **settings))
 
 
@@ -157,6 +185,14 @@ def test_processes_that_start_cold_together_all_work(tmp_path):
     assert run(SHUFFLE, tmp_path)["hits"] == 1
 
 
+@pytest.mark.parametrize("round_", range(2))
+def test_four_processes_fill_one_cache_together(tmp_path, round_):
+    processes = [start(SEVERAL, tmp_path) for _ in range(4)]
+    assert [finish(process)["results"] for process in processes] == [[SHUFFLED, *UPDATED, *UPDATED]] * 4
+    assert [path.suffix for path in tmp_path.rglob("*") if path.is_file()] == [".kernel"] * 5
+    assert run(SEVERAL, tmp_path) == {"results": [SHUFFLED, *UPDATED, *UPDATED], "hits": 5}
+
+
 # --- damage -----------------------------------------------------------------------------------------------------------
 
 
@@ -223,6 +259,39 @@ def test_the_file_of_another_kernel_is_not_taken(copied):
     assert run(program, copied) == {"order": SHUFFLED, "hits": 0}
 
 
+@pytest.fixture(scope="module")
+def several(tmp_path_factory):
+    """A cache directory with the machine code of three kernels, two of them in both precisions."""
+    folder = tmp_path_factory.mktemp("several")
+    assert run(SEVERAL, folder) == {"results": [SHUFFLED, *UPDATED, *UPDATED], "hits": 0}
+    return folder
+
+
+@pytest.mark.parametrize("damage", ["emptied", "truncated", "noise", "each is another's", "gone", "folders"])
+def test_every_file_damaged(several, tmp_path, damage):
+    cache = Path(shutil.copytree(several, tmp_path / "cache"))
+    files = sorted(path for path in cache.rglob("*") if path.is_file())
+    assert len(files) == 5
+    contents = [path.read_bytes() for path in files]
+    for number, path in enumerate(files):
+        path.unlink()
+        if damage == "folders":
+            path.mkdir()
+        elif damage != "gone":
+            path.write_bytes(
+                {
+                    "emptied": b"",
+                    "truncated": contents[number][: len(contents[number]) * (number + 1) // 6],
+                    "noise": np.random.default_rng(number).bytes(len(contents[number])),
+                    "each is another's": contents[number - 1],
+                }[damage]
+            )
+    expected = [SHUFFLED, *UPDATED, *UPDATED]
+    assert run(SEVERAL, cache) == {"results": expected, "hits": 0}
+    assert run(SEVERAL, cache) == {"results": expected, "hits": 0 if damage == "folders" else 5}
+    assert [path.name for path in sorted(cache.rglob("*.kernel*"))] == [path.name for path in files]
+
+
 # --- no place to keep it ----------------------------------------------------------------------------------------------
 
 
@@ -235,6 +304,38 @@ def test_without_a_writable_place_kernels_live_in_memory(tmp_path):
     homes = {"HOME": str(blocked), "XDG_CACHE_HOME": str(blocked), "LOCALAPPDATA": str(blocked)}
     assert run(SHUFFLE, None, **homes) == nowhere
     assert blocked.read_text() == "not a folder"
+
+
+def test_a_cache_that_can_only_be_read_is_read(copied, bound):
+    for path in (copied, *copied.rglob("*")):
+        path.chmod(0o500 if path.is_dir() else 0o400)
+    again = run(SHUFFLE, copied, preexec=bound)
+    assert (again["order"], again["hits"]) == (SHUFFLED, 1)
+    assert len([path for path in copied.rglob("*") if path.is_file()]) == 1
+    assert run(SEVERAL, copied, preexec=bound) == {"results": [SHUFFLED, *UPDATED, *UPDATED], "hits": 1}
+    assert len([path for path in copied.rglob("*") if path.is_file()]) == 1
+
+
+def test_an_empty_folder_that_can_only_be_read(tmp_path, bound):
+    cache = tmp_path / "cache"
+    cache.mkdir(mode=0o500)
+    assert run(SHUFFLE, cache, preexec=bound) == {"order": SHUFFLED, "hits": 0, "folder": None}
+    assert list(cache.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows knows users by other means")
+def test_without_a_home_nothing_is_littered(tmp_path):
+    """No HOME, and a user whom the system does not know, as in containers."""
+    program = NO_HOME + f"    os.chdir({str(tmp_path)!r})" + SHUFFLE
+    assert run(program, None) == {"order": SHUFFLED, "hits": 0, "folder": None}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_home_that_does_not_exist_is_made(tmp_path):
+    homes = {"HOME": str(tmp_path / "me"), "XDG_CACHE_HOME": "", "LOCALAPPDATA": str(tmp_path / "me")}
+    first, second = run(SHUFFLE, None, **homes), run(SHUFFLE, None, **homes)
+    assert (first["order"], first["hits"], second["order"], second["hits"]) == (SHUFFLED, 0, SHUFFLED, 1)
+    assert Path(second["folder"]).is_relative_to(tmp_path)
 
 
 def test_a_cache_that_vanishes_under_way_does_no_harm(copied):
