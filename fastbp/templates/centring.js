@@ -147,7 +147,8 @@ function fitted(ink, side) {
   return resize(ink, fit(ink.height), fit(ink.width));
 }
 
-/* On a black canvas, moved by whole pixels so that the centre of mass stands at half of each side. */
+/* On a black canvas, moved by whole pixels so that the centre of mass stands at half of each side. Where that is just
+   between two pixels, in pictures that are symmetric, the rounding of these sums decides, which is not NumPy's. */
 function centred({ data, height, width }, side) {
   let [total, rows, columns] = [0, 0, 0];
   data.forEach((v, i) => {

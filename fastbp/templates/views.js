@@ -74,7 +74,7 @@ function places(n, box) {
   return { spots, radius: Math.max(pitch * 0.34, 1) };
 }
 
-/* The input as a picture, all units, and the strongest connections between them. layers = null: nothing is drawn yet. */
+/* The input as a picture, all units, and the strongest connections between them; layers is null without a drawing. */
 function showNetwork(canvas, network, pixels, layers) {
   const [width, height, fine] = [canvas.clientWidth, canvas.clientHeight, window.devicePixelRatio || 1];
   canvas.width = width * fine;
