@@ -11,22 +11,23 @@ const SMALL = 56; // pixels: in smaller pictures a single pixel may be a part of
 
 /* side * side bytes; null for a blank picture. Without `centre`, the whole picture is shrunk, and nothing is moved. */
 function prepare(image, side, centre = true) {
-  const { data, height, width } = image;
+  const { height, width } = image;
+  const data = new Float64Array(image.data);
   const low = data.reduce((a, v) => Math.min(a, v), Infinity);
   const high = data.reduce((a, v) => Math.max(a, v), -Infinity);
   if (high <= low) return null;
-  const ground = median(border(image, Math.max(1, Math.floor(Math.min(height, width) / 20))));
+  const ground = median(border({ data, height, width }, Math.max(1, Math.floor(Math.min(height, width) / 20))));
   const inverted = ground > (low + high) / 2;
-  const ink = Float64Array.from(data, (v) => Math.max(inverted ? ground - v : v - ground, 0));
+  const ink = data.map((v) => Math.max(inverted ? ground - v : v - ground, 0));
   const darkest = ink.reduce((a, v) => Math.max(a, v));
   for (let i = 0; i < ink.length; i++) ink[i] /= darkest;
   if (!centre) return toBytes(resize({ data: ink, height, width }, side, side).data);
   const threshold = otsu(ink);
-  const usual = median(Float64Array.from(data, (v) => Math.abs(v - ground))) / (high - low);
+  const usual = median(data.map((v) => Math.abs(v - ground))) / (high - low);
   const noise = Math.min(threshold / 2, Math.max(FAINTEST, NOISE * usual));
   for (let i = 0; i < ink.length; i++) if (ink[i] <= noise) ink[i] = 0;
   const limit = Math.max(noise, threshold / 4);
-  const mask = withoutSpecks({ data: Uint8Array.from(ink, (v) => v > limit), height, width });
+  const mask = withoutSpecks({ data: ink.map((v) => (v > limit ? 1 : 0)), height, width });
   const small = fitted(cut({ data: ink, height, width }, boxOf(mask)), Math.max(1, Math.floor((side * 20) / 28)));
   const brightest = small.data.reduce((a, v) => Math.max(a, v));
   small.data = small.data.map((v) => v / brightest);
@@ -81,7 +82,7 @@ function border({ data, height, width }, margin) {
 }
 
 function median(values) {
-  const sorted = Float64Array.from(values).sort();
+  const sorted = new Float64Array(values).sort();
   const middle = sorted.length >> 1;
   return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }
@@ -112,12 +113,11 @@ function withoutSpecks(mask) {
   const { data, height, width } = mask;
   if (Math.min(height, width) < SMALL) return mask;
   const kept = data.map((set, i) => {
-    const [row, column] = [Math.floor(i / width), i % width];
-    const up = row > 0 && data[i - width];
-    const down = row < height - 1 && data[i + width];
-    const left = column > 0 && data[i - 1];
-    const right = column < width - 1 && data[i + 1];
-    return set && (up || down || left || right);
+    if (!set) return 0;
+    const column = i % width;
+    const above = data[i - width] || data[i + width]; // beyond the first and the last row there is nothing
+    const beside = (column > 0 && data[i - 1]) || (column < width - 1 && data[i + 1]);
+    return above || beside ? 1 : 0;
   });
   return kept.some((set) => set) ? { data: kept, height, width } : mask;
 }
@@ -127,9 +127,12 @@ function boxOf({ data, height, width }) {
   let [top, bottom, left, right] = [height, 0, width, 0];
   data.forEach((set, i) => {
     if (!set) return;
-    const [row, column] = [Math.floor(i / width), i % width];
-    [top, bottom] = [Math.min(top, row), Math.max(bottom, row + 1)];
-    [left, right] = [Math.min(left, column), Math.max(right, column + 1)];
+    const row = Math.floor(i / width);
+    const column = i % width;
+    top = Math.min(top, row);
+    bottom = Math.max(bottom, row + 1);
+    left = Math.min(left, column);
+    right = Math.max(right, column + 1);
   });
   return [top, bottom, left, right];
 }

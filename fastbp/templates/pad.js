@@ -14,7 +14,7 @@ function openPad(canvas, changed) {
   const pen = { x: PAD / 2, y: PAD / 2, down: false, keys: false };
 
   function show() {
-    pad.data.forEach((v, i) => shown.data.set([v, v, v, 255], 4 * i));
+    for (let i = 0; i < shown.data.length; i++) shown.data[i] = i % 4 === 3 ? 255 : pad.data[i >> 2];
     context.putImageData(shown, 0, 0);
     if (!pen.keys) return;
     context.beginPath();
@@ -26,7 +26,7 @@ function openPad(canvas, changed) {
 
   /* Ink along the way from where the pen is to (x, y), with an edge that is one pixel soft. */
   function inkTo(x, y) {
-    if (pad.stale) pad.data.fill(0); // a first stroke over a picture that is no drawing begins a new one
+    if (pad.stale) pad.data.fill(0); // the first stroke over a picture that is no drawing begins a new one
     pad.stale = false;
     const [dx, dy] = [x - pen.x, y - pen.y];
     const length = dx * dx + dy * dy;
@@ -96,10 +96,8 @@ function openPad(canvas, changed) {
 
   /* Another picture of side * side bytes takes the place of the ink. Its `stale` ones vanish under the next stroke. */
   pad.load = (pixels, side, stale) => {
-    pad.data = Uint8Array.from(pad.data, (_, i) => {
-      const [row, column] = [Math.floor(i / PAD), i % PAD].map((v) => Math.floor((v * side) / PAD));
-      return pixels[row * side + column];
-    });
+    const scaled = (v) => Math.floor((v * side) / PAD);
+    pad.data = pad.data.map((_, i) => pixels[scaled(Math.floor(i / PAD)) * side + scaled(i % PAD)]);
     pad.stale = stale;
     show();
   };

@@ -5,26 +5,32 @@ const byId = (id) => document.getElementById(id);
 const network = decodeNetwork(JSON.parse(byId("model").textContent));
 const SURE = 0.9; // an answer with this probability is a sure one
 
-const pad = openPad(byId("pad"), (lasting) => look("drawing", null, lasting));
+const pad = openPad(byId("pad"), (lasting) => (lasting ? look("drawing", null, true) : soon(() => look("drawing"))));
 const bars = showBars(byId("outputs"), network);
 const frames = showWeights(byId("weights"), network);
-const state = { kind: "blank", pixels: new Uint8Array(network.side ** 2), layers: null, y: null, drawn: false };
+const state = { kind: "blank", pixels: new Uint8Array(network.side ** 2), layers: null, y: null };
+let waiting = null; // what is done before the next picture on the screen
 
 /* A new picture: pixels as they are, or, without them, the drawing on the pad as MNIST would show it. The answer is
    read out when it is there to stay, not after every movement of the pen. */
-function look(kind, pixels, lasting) {
+function look(kind, pixels = null, lasting = false) {
   const found = pixels ?? prepare(pad, network.side, network.centre);
   state.kind = found ? kind : "blank";
   state.pixels = found ?? new Uint8Array(network.side ** 2);
   state.layers = found && activations(network, found);
   state.y = found && outputs(network, state.layers.at(-1));
-  if (!state.drawn) requestAnimationFrame(show);
-  state.drawn = true;
+  waiting = null;
+  show();
   if (lasting) byId("spoken").textContent = found ? spoken() : "The pad is empty.";
 }
 
+/* A pen may move more often than the screen shows a new picture. */
+function soon(task) {
+  if (!waiting) requestAnimationFrame(() => waiting?.());
+  waiting = task;
+}
+
 function show() {
-  state.drawn = false;
   const { pixels, layers, y, kind } = state;
   showNetwork(byId("network"), network, pixels, layers);
   lightWeights(frames, network, layers && layers[1]);
@@ -35,7 +41,7 @@ function show() {
     name.textContent = best < 0 ? "" : network.classNames[best];
     certainty.textContent = best < 0 ? "" : network.percent ? certaintyOf(y, best) : "the largest output";
   }
-  name.classList.toggle("long", name.textContent.length > 4);
+  name.classList.toggle("long", longest(network.classNames) > 4);
   byId("answer").replaceChildren(name, certainty);
   byId("remark").textContent = remark(kind, y, best);
 }
@@ -98,4 +104,4 @@ byId("more").textContent = hidden > 0 ? `And ${hidden} more.` : "";
 new ResizeObserver(show).observe(byId("network"));
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", show);
 if (network.samples.length) take(network.samples[Math.min(3, network.samples.length - 1)], false);
-else look("drawing", null, false);
+else look("drawing");

@@ -133,7 +133,8 @@ function showNetwork(canvas, network, pixels, layers) {
   context.fillText(`${side} \u00d7 ${side}`, input / 2, top + input + 14, input);
   columns.forEach(({ spots }, l) => {
     const middle = input + l * step + step * 0.68;
-    context.fillText(`${spots.length} ${network.layers[l].activation}`, middle, height - 8, step - 4);
+    const [count, words] = [`${spots.length}`, `${spots.length} ${network.layers[l].activation}`];
+    context.fillText(context.measureText(words).width > step - 4 ? count : words, middle, height - 8, step - 4);
   });
   context.textAlign = "left";
   context.font = "14px system-ui, sans-serif";
