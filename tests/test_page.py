@@ -366,6 +366,22 @@ def test_drawings_are_prepared_as_those_of_mnist(show, digits_model, name):
     assert shown.split("\n") == [str(label), f"{100 * probability:.1f} %"]
 
 
+@pytest.mark.parametrize("kind", ["pen", "touch"])
+def test_pens_and_fingers_draw(show, digits_model, kind):
+    from selenium.webdriver.common.actions.action_builder import ActionBuilder
+    from selenium.webdriver.common.actions.pointer_input import PointerInput
+
+    page = show(digits_model)
+    page.find_element("id", "clear").click()
+    pad, hand = page.find_element("id", "pad"), ActionBuilder(page, mouse=PointerInput(kind, kind), duration=20)
+    hand.pointer_action.move_to(pad, 10, -90).pointer_down().move_to(pad, -10, 90).pointer_up()
+    hand.perform()
+    ink, given = ink_of(page)
+    assert np.ptp(np.nonzero(ink)[0]) > 180
+    np.testing.assert_array_equal(given, centring.prepare(ink))
+    assert page.execute_script("return scrollY") == 0
+
+
 def test_any_picture_is_prepared_as_by_the_package(show, rng):
     """Photos with noise, dark ink on light ground, specks; other sides, and without centring."""
     pictures = []

@@ -73,7 +73,7 @@ function remark(kind, y, best) {
 }
 
 function noise() {
-  const pixels = crypto.getRandomValues(new Uint8Array(network.side ** 2));
+  const pixels = new Uint8Array(network.side ** 2).map(() => 256 * Math.random());
   pad.load(pixels, network.side, true);
   look("noise", pixels, true);
 }
