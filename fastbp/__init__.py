@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .model import Model, load
     from .network import Network
     from .onnx_export import to_onnx
+    from .page import to_page
     from .result import TrainingResult
     from .training import train
     from .watching import Callback
@@ -49,6 +50,7 @@ __all__ = [
     "load_dataset",
     "output_delta",
     "to_onnx",
+    "to_page",
     "to_sklearn",
     "train",
     "train_many",
@@ -66,6 +68,7 @@ _HOMES = {
     "model": ("Model", "load"),
     "network": ("Network",),
     "onnx_export": ("to_onnx",),
+    "page": ("to_page",),
     "result": ("TrainingResult",),
     "training": ("train",),
     "watching": ("Callback",),

@@ -287,11 +287,11 @@ def run(*args: object) -> str:
     return result.stdout
 
 
-def test_export_writes_only_onnx(tmp_path):
+def test_export_replaces_no_model(tmp_path):
     model = tmp_path / "model.safetensors"
     model_of("softmax").save(model)
     before = model.read_bytes()
-    with pytest.raises(UsageError, match=r"must end in \.onnx, got .*model\.safetensors"):
+    with pytest.raises(UsageError, match=r"must end in \.onnx or \.html, got .*model\.safetensors"):
         run("export", tmp_path / "model.onnx", model)
     assert model.read_bytes() == before
     with pytest.raises(ModelError, match="No such file"):

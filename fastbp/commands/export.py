@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,32 +11,62 @@ from ..activations import HIDDEN_ACTIVATIONS, OUTPUT_ACTIVATIONS
 from ..errors import UsageError
 from ..options import SectionedCommand, complete_path, option, output_options
 
+if TYPE_CHECKING:
+    from ..model import Model
+
 __all__ = ["export", "import_"]
 
 
 @click.command(cls=SectionedCommand)
 @click.argument("model_file", metavar="MODEL", shell_complete=complete_path)
-@click.argument("onnx_file", metavar="FILE.onnx", shell_complete=complete_path)
+@click.argument("file", metavar="FILE", shell_complete=complete_path)
 @option(
     "--input-dtype",
     type=click.Choice(["uint8", "float32", "float64"]),
     section="Data",
-    help="number type of the samples that the file takes; by default that of the weights",
+    help="number type of the samples that an ONNX file takes; by default that of the weights",
 )
 @output_options
-def export(model_file: str, onnx_file: str, input_dtype: str | None, quiet: bool, as_json: bool) -> None:
-    """Write a model as an ONNX file, for onnxruntime and everything else that reads ONNX.
+def export(model_file: str, file: str, input_dtype: str | None, quiet: bool, as_json: bool) -> None:
+    """Write a model as FILE.onnx, for other programs, or as FILE.html, a page to draw in.
 
-    The file takes raw samples (pixels from 0 to 255) and holds the class names, so that nothing is left to do around
-    it. Needs the package onnx: pip install 'fastbp[onnx]'
+    The ONNX file takes raw samples (pixels from 0 to 255) and holds the class names, so that nothing is left to do
+    around it. Needs the package onnx: pip install 'fastbp[onnx]'
+
+    The page shows what every layer makes of a drawing. It is one file, opened by any browser without a server, for
+    models of square pictures.
     """
-    if not onnx_file.lower().endswith(".onnx"):
-        raise UsageError(f"ONNX is the one format that is written, so FILE must end in .onnx, got {onnx_file!r}")
-    from ..console import facts, print_json, size
+    name = file.lower()
+    if not name.endswith((".onnx", ".html")):
+        raise UsageError(f"ONNX and HTML are what is written, so FILE must end in .onnx or .html, got {file!r}")
     from ..model import load
+
+    if name.endswith(".onnx"):
+        _export_onnx(load(model_file), model_file, file, input_dtype, as_json)
+    elif input_dtype is not None:
+        raise UsageError("--input-dtype is for ONNX files; a page takes what is drawn in it")
+    else:
+        _export_page(load(model_file), model_file, file, as_json)
+
+
+def _export_page(model: Model, model_file: str, file: str, as_json: bool) -> None:
+    """Write the page, and say how large it is."""
+    from ..console import facts, print_json, size
+    from ..page import to_page
+
+    to_page(model, file)
+    n_bytes = os.path.getsize(file)
+    if as_json:
+        print_json({"model": model_file, "file": file, "bytes": n_bytes, "classes": model.class_names})
+    else:
+        facts([("file", f"{file} ({size(n_bytes)})"), ("network", str(model.network))])
+
+
+def _export_onnx(model: Model, model_file: str, onnx_file: str, input_dtype: str | None, as_json: bool) -> None:
+    """Write the ONNX file, and say what goes into it and comes out."""
+    from ..console import facts, print_json, size
     from ..onnx_export import network_graph, to_onnx
 
-    model = load(model_file)
     to_onnx(model, onnx_file, input_dtype=input_dtype)
     graph, n_bytes = network_graph(model, input_dtype), os.path.getsize(onnx_file)
     if as_json:
