@@ -34,7 +34,7 @@ ELSEWHERE = "set FASTBP_CACHE_DIR to a folder of your own that can be written"
 SWITCHES = {
     "NUMBA_DISABLE_JIT": (PROBLEM, "kernels are not compiled, and much slower"),
     "NUMBA_ENABLE_CUDASIM": (NOTE, "device cuda is a simulator: for tests of kernels, and slow"),
-    "NUMBA_BOUNDSCHECK": (NOTE, "kernels that are compiled now check indices, and they are kept"),
+    "NUMBA_BOUNDSCHECK": (NOTE, "kernels check indices, and are slower for it"),
 }
 HARMLESS = {
     "FASTBP_CACHE_DIR": "the cache directory",

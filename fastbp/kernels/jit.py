@@ -28,7 +28,7 @@ from typing import Any
 import llvmlite
 import numba
 from llvmlite import binding
-from numba import njit
+from numba import config, njit
 from numba.core import compiler
 from numba.core.caching import CompileResultCacheImpl, _Cache
 from numba.core.runtime import rtsys
@@ -93,8 +93,10 @@ def machine() -> dict[str, Any]:
 
 @cache
 def stamp() -> str:
-    """A name for all that machine code depends on: the sources of the kernels, Numba, LLVM, Python."""
-    digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__} {sys.version}".encode())
+    """A name for all that machine code depends on: the sources of the kernels, Numba and its settings, LLVM, Python."""
+    settings = [f"{name}={getattr(config, name, None)}" for name in ("OPT", "BOUNDSCHECK", "DEBUGINFO_DEFAULT")]
+    versions = numba.__version__, llvmlite.__version__, sys.version
+    digest = hashlib.sha256(" ".join((*versions, *settings)).encode())
     here = Path(__file__).parent
     for source in (*sorted(here.glob("*.py")), here.parent / "streams.py"):
         digest.update(source.name.encode() + source.read_bytes())

@@ -483,3 +483,12 @@ def test_interpreted_kernels_compute_the_same():
         np.testing.assert_allclose(
             ours, plain, rtol=tolerance, atol=tolerance, err_msg=str(INTERPRETED[number % len(INTERPRETED)])
         )
+
+
+@pytest.mark.parametrize("setting", [{"NUMBA_OPT": "0"}, {"NUMBA_BOUNDSCHECK": "1"}])
+def test_settings_of_the_compiler_are_part_of_the_stamp(filled, setting):
+    """Code that was compiled without optimising, say, is not there for processes that want it fast."""
+    other = run(SHUFFLE, filled, **setting)
+    assert (other["order"], other["hits"]) == (SHUFFLED, 0)
+    assert other["folder"] != run(SHUFFLE, filled)["folder"]
+    assert run(SHUFFLE, filled)["hits"] == 1
