@@ -80,7 +80,7 @@ def train_many(
     FastbpError
         a GPU is asked for, and there is none, or what it needs is missing
     KeyboardInterrupt
-        Ctrl-C: all networks stop within about 50 ms, on a GPU within about 0.3 s
+        Ctrl-C: all networks stop within about 50 ms, on a GPU when a launch ends (each is to last 0.25 s)
 
     Examples
     --------

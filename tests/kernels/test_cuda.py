@@ -33,6 +33,7 @@ from fastbp.kernels import (
     MEAN_SQUARED_ERROR,
     MOMENTUM,
     NESTEROV,
+    PERCEPTRON,
     POISSON,
     RELU,
     RMSPROP,
@@ -193,6 +194,23 @@ def numbers(rng, dtype, *shapes):
     return [rng.normal(size=shape).astype(dtype) for shape in shapes]
 
 
+def check_orders(n_networks, n):
+    """Every network's order on the device is the permutation that the CPU makes of its key."""
+    from fastbp.kernels.cuda_engine import Fleet
+
+    rng = np.random.default_rng(0)
+    network = Network(*SMALL)
+    train = samples(n, 12, 5, "bytes", rng)
+    thetas = np.zeros((n_networks, network.n_parameters), np.float32)
+    fleet = Fleet(network, thetas, train, train, [S(SGD, 4)] * n_networks)
+    keys = rng.integers(0, 2**64, n_networks, dtype=np.uint64)
+    fleet.shuffle(keys)
+    for order, key in zip(fleet._orders.copy_to_host(), keys, strict=True):
+        wanted = np.empty(n, np.uint32)
+        shuffle(wanted, key)
+        np.testing.assert_array_equal(order, wanted)
+
+
 def no_device():
     """Why there is nothing to run on; None where there is a GPU."""
     from fastbp import gpu
@@ -247,18 +265,7 @@ def test_a_real_gpu_repeats_itself(device):
 
 @pytest.mark.gpu
 def test_a_real_gpu_shuffles_like_the_cpu(device):
-    from fastbp.kernels.cuda_engine import Fleet
-
-    rng = np.random.default_rng(0)
-    network = Network(*SMALL)
-    train = samples(60_000, 12, 5, "bytes", rng)
-    fleet = Fleet(network, np.zeros((40, network.n_parameters), np.float32), train, train, [S(SGD, 32)] * 40)
-    keys = rng.integers(0, 2**64, 40, dtype=np.uint64)
-    fleet.shuffle(keys)
-    for order, key in zip(fleet._orders.copy_to_host(), keys, strict=True):
-        wanted = np.empty(60_000, np.uint32)
-        shuffle(wanted, key)
-        np.testing.assert_array_equal(order, wanted)
+    check_orders(40, 60_000)
 
 
 @pytest.mark.gpu
@@ -333,18 +340,7 @@ def test_the_emblem_as_it_runs_on_a_gpu():
 
 @simulated
 def test_orders_are_those_of_the_cpu(blocks_together):
-    from fastbp.kernels.cuda_engine import Fleet
-
-    rng = np.random.default_rng(0)
-    network = Network(*SMALL)
-    train = samples(50, 12, 5, "bytes", rng)
-    fleet = Fleet(network, np.zeros((3, network.n_parameters), np.float32), train, train, [S(SGD, 4)] * 3)
-    keys = rng.integers(0, 2**64, 3, dtype=np.uint64)
-    fleet.shuffle(keys)
-    for order, key in zip(fleet._orders.copy_to_host(), keys, strict=True):
-        wanted = np.empty(50, np.uint32)
-        shuffle(wanted, key)
-        np.testing.assert_array_equal(order, wanted)
+    check_orders(3, 50)
 
 
 @simulated
@@ -495,6 +491,7 @@ def test_forward(activation, shape, dtype, blocks_together):
         (SOFTMAX, CROSS_ENTROPY),
         (SIGMOID, BINARY_CROSS_ENTROPY),
         (EXPONENTIAL, POISSON),
+        (STEP, PERCEPTRON),
         *((each, SQUARED_ERROR) for each in (IDENTITY, SIGMOID, TANH, RELU, LEAKY_RELU)),
         (TANH, MEAN_SQUARED_ERROR),
     ],
