@@ -99,7 +99,10 @@ def put(array, i, value):
 
 
 def divided(i, n):
-    """i // n, i % n, of whole numbers from 0 to 2^31 - 1: in 32 bits: a GPU puts divisions together from other instructions, far more of them for 64"""
+    """i // n, i % n, of whole numbers from 0 to 2^31 - 1
+
+    In 32 bits: a GPU puts divisions together from other instructions, and takes more of them for 64.
+    """
     return i // n, i % n
 
 
