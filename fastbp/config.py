@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any
@@ -26,6 +26,7 @@ __all__ = [
     "Config",
     "checked_setting",
     "kind_of",
+    "merged",
     "parse_layers",
 ]
 
@@ -237,6 +238,14 @@ class Config:
         if not isinstance(self.activation, str):
             values["activation"] = ",".join(map(name_of, self.hidden_activations))
         return values
+
+
+def merged(config: Config, settings: Mapping[str, Any]) -> Config:
+    """config with some settings replaced; UsageError for one that does not exist."""
+    try:
+        return dataclasses.replace(config, **settings)
+    except TypeError as error:
+        raise UsageError(f"there is no such setting ({error}); the settings are the fields of fastbp.Config") from None
 
 
 def parse_layers(text: str) -> tuple[int, ...]:

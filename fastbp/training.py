@@ -10,33 +10,35 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
+from functools import partial
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .config import VALUE_COSTS, Config
+from .config import Config, merged
 from .cores import checked_threads, usable_cores
-from .data import Dataset, load_dataset
-from .defaults import learning_rate_for, network_for, rule_for
+from .data import Dataset
+from .defaults import learning_rate_for, network_for
 from .epochs import Epoch, batch_masses, batches_that_last
 from .errors import DivergedError, UsageError
 from .iterations import Iterations
-from .kernels import Engine, Evaluation, Split, announce_compiling, needs_stages, open_engine
+from .kernels import Engine, Evaluation, announce_compiling, open_engine
 from .lbfgs import scipy_minimize
 from .metrics import EpochRecord
 from .model import Model
 from .network import Network
-from .preparation import Prepared, check_fit, prepare
+from .opening import open_engines
+from .preparation import Prepared, check_fit, dataset_for, prepare
 from .result import Interrupted, TrainingResult
 from .schedules import Schedule
 from .stopping import stopping_for
 from .streams import stream_key
 from .watching import Callback, Plan
 
-__all__ = ["Run", "dataset_for", "merged", "train"]
+__all__ = ["Run", "train"]
 
 CHUNK_SECONDS = 0.05  # a compiled call lasts about this long, so that Ctrl-C and progress are prompt
 
@@ -118,14 +120,6 @@ def train(
     return run.train()
 
 
-def merged(config: Config, settings: Mapping[str, Any]) -> Config:
-    """config with some settings replaced; UsageError for one that does not exist."""
-    try:
-        return dataclasses.replace(config, **settings)
-    except TypeError as error:
-        raise UsageError(f"there is no such setting ({error}); the settings are the fields of fastbp.Config") from None
-
-
 class Run:
     """One run: the engine, what has been recorded so far, and the way from one to the result.
 
@@ -172,8 +166,10 @@ class Run:
         self._batch_size = min(config.batch_size or self._n_train, self._n_train)
         self._n_batches = -(-self._n_train // self._batch_size)
         self._schedule = Schedule(config, self._n_batches, self._n_train)
-        with announce_compiling(lambda text: self._tell("on_phase", text)):
-            self._open(init_from, shared, opener)
+        with announce_compiling(tell := partial(self._tell, "on_phase")):
+            self._engine, self._judge = open_engines(
+                network, config, self._prepared, self._batch_size, init_from, tell, opener, shared, self._threads
+            )
         self._finite = self._engine.parameters()
         self._history: list[EpochRecord] = []
         self._seconds = 0.0
@@ -306,40 +302,6 @@ class Run:
         self._judge.set_parameters(self._finite)
         return self._judge.evaluate("train")
 
-    def _open(self, init_from: Model | None, shared: dict[Any, Any], opener: Callable[..., Engine]) -> None:
-        """Give an engine the data, the start weights and the rule; a second one, on the CPU, validates."""
-        config, network, prepared = self._config, self._network, self._prepared
-        if config.engine == "auto" and config.device != "cuda" and (special := needs_stages(network)):
-            self._tell("on_phase", f"{special} is trained by engine stages, not by the fused one")
-        for each in network.customs if config.engine in ("auto", "stages") and config.device != "cuda" else ():
-            self._tell("on_phase", f"compiling activation {each.name}, once per process: it is never kept on disk")
-        if init_from:
-            theta = init_from.parameters.astype(config.dtype)
-        else:
-            theta = network.initial_parameters(config.seed, config.init, config.dtype)
-        rule = rule_for(config, network, self._batch_size)
-
-        def engine_for(train: Split, test: Split, opener: Callable[..., Engine], device: str) -> Engine:
-            return opener(
-                network,
-                theta,
-                train,
-                test,
-                rule,
-                x_scale=prepared.x_scale,
-                classes=not self._data.is_regression,
-                engine=config.engine,
-                device=device,
-                input_layout=config.input_layout,
-                shared=shared,
-                threads=self._threads,
-            )
-
-        self._engine = engine_for(prepared.train, prepared.test, opener, config.device)
-        self._judge: Engine | None = None
-        if prepared.validation is not None:
-            self._judge = engine_for(prepared.validation, prepared.nothing, open_engine, "cpu")
-
     def _plan(self) -> Plan:
         """What callbacks are told at the start."""
         x = self._prepared.train.x
@@ -421,16 +383,3 @@ class Run:
     def _tell(self, event: str, *what: Any) -> None:
         for callback in self._callbacks:
             getattr(callback, event)(*what)
-
-
-def dataset_for(data: Any, config: Config) -> Dataset:
-    """The Dataset that a caller means."""
-    if isinstance(data, Dataset):
-        return data
-    if isinstance(data, tuple):
-        if len(data) not in (2, 4):
-            raise UsageError(
-                f"data must be (x_train, y_train) or (x_train, y_train, x_test, y_test), got {len(data)} arrays"
-            )
-        return Dataset.from_arrays(*data)
-    return load_dataset(data, target="values" if config.cost in VALUE_COSTS else "auto", seed=config.seed)
