@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .onnx_export import to_onnx
     from .page import to_page
     from .result import TrainingResult
+    from .runs import resume, train_to
     from .training import train
     from .watching import Callback
 
@@ -49,11 +50,13 @@ __all__ = [
     "load",
     "load_dataset",
     "output_delta",
+    "resume",
     "to_onnx",
     "to_page",
     "to_sklearn",
     "train",
     "train_many",
+    "train_to",
     "update",
 ]
 
@@ -70,6 +73,7 @@ _HOMES = {
     "onnx_export": ("to_onnx",),
     "page": ("to_page",),
     "result": ("TrainingResult",),
+    "runs": ("resume", "train_to"),
     "training": ("train",),
     "watching": ("Callback",),
 }

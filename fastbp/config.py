@@ -51,6 +51,7 @@ _NOT_FOR_LBFGS = {
     "clip_norm": "whose line search finds the length of each step",
     "dropout": "whose line search compares costs, and these would change by chance",
     "shuffle": "which takes all samples at once, in whatever order",
+    "on_nan": "which takes no learning rate that could be halved",
     "batch_size": "which takes all samples at once",
 }
 
@@ -176,6 +177,11 @@ class Config:
     min_delta: float = _setting(0.0, "a cost is lower if by more than this (patience, schedule adaptive)", low=0.0)
     stop_below: float | None = _setting(None, "stop once the training cost of an epoch is below this")
     time_limit: float | None = _setting(None, "stop after so many seconds of training", above=0.0)
+    on_nan: str = _setting(
+        "stop",
+        "when the cost is no longer finite: stop, or go back to the start of the epoch with half the learning rate",
+        choices=("stop", "restore"),
+    )
 
     normalize: str = _setting(
         "auto",
