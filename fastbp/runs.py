@@ -154,6 +154,13 @@ def resume(
         the checkpoint is damaged
     DivergedError, Interrupted
         as for `train`
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     first = train_to(folder, "digits", layers="4", epochs=1)  # doctest: +SKIP
+    ...     more = resume(folder, epochs=2)  # doctest: +SKIP
     """
     folder = RunFolder(path)
     config = config_of(folder, epochs)
