@@ -349,6 +349,8 @@ class Run:
 
     def state(self) -> RunState | None:
         """See `RunControl`, for this and the next six."""
+        if self._state is not None:  # nothing has been trained since
+            return self._state
         return state_of(self) if self._ended is None or self._whole else None
 
     def best(self) -> NDArray[Any] | None:

@@ -365,3 +365,24 @@ def test_the_default_config_is_written_and_read_back(data, tmp_path):
     assert config == Config(
         epochs=0, dropout="0.1,0.2", layers="6-5", batch_size=None, learning_rate=config.learning_rate
     )
+
+
+def test_interrupted_before_its_first_batch_a_resumed_run_stays_where_it_was(data, tmp_path, short_chunks, monkeypatch):
+    """Ctrl-C in Python may come anywhere: here between taking up the state and the first epoch."""
+    settings = {"layers": "5", "epochs": 3, "optimizer": "adam", "learning_rate": 0.01}
+    train_to(tmp_path / "whole", data, **settings)
+    with pytest.raises(Interrupted):
+        train_to(tmp_path / "cut", data, callbacks=[CutAfter(2)], **settings)
+    before = last_state(tmp_path / "cut")
+
+    def interrupted(self: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fastbp.training.Run, "next_epoch", interrupted)
+        with pytest.raises(Interrupted):
+            resume(tmp_path / "cut", data)
+    assert last_state(tmp_path / "cut") == before
+    assert before["done"] > 0
+    resume(tmp_path / "cut", data)
+    assert kept(tmp_path / "cut") == kept(tmp_path / "whole")
