@@ -263,8 +263,8 @@ class Run:
             self._diverge(epoch.number, end)
             return False
         epoch.done = end
-        self._whole = True
         self._samples_done += min(end * self._batch_size, self._n_train) - begin * self._batch_size
+        self._whole = True
         if self._callbacks:
             self._tell("on_batches", epoch.number, end, self._n_batches, float(epoch.costs[:end].mean()))
         return self._stopped is None
