@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .network import Network
     from .onnx_export import to_onnx
     from .page import to_page
+    from .report_page import to_report
     from .result import TrainingResult
     from .training import train
     from .watching import Callback
@@ -51,6 +52,7 @@ __all__ = [
     "output_delta",
     "to_onnx",
     "to_page",
+    "to_report",
     "to_sklearn",
     "train",
     "train_many",
@@ -69,6 +71,7 @@ _HOMES = {
     "network": ("Network",),
     "onnx_export": ("to_onnx",),
     "page": ("to_page",),
+    "report_page": ("to_report",),
     "result": ("TrainingResult",),
     "training": ("train",),
     "watching": ("Callback",),

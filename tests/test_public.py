@@ -179,7 +179,7 @@ def test_names_of_the_package():
     assert sorted(fastbp.__all__) == sorted(
         ["__version__", "Callback", "Config", "CustomActivation", "Dataset", "Model", "Network", "TrainingResult"]
         + ["load", "load_dataset", "train", "train_many", *STAGES, *ERRORS]
-        + ["from_sklearn", "from_torch", "to_onnx", "to_page", "to_sklearn"]
+        + ["from_sklearn", "from_torch", "to_onnx", "to_page", "to_report", "to_sklearn"]
     )
     assert set(fastbp.__all__) <= set(dir(fastbp))
     with pytest.raises(AttributeError, match="no attribute 'trian'"):

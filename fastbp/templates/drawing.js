@@ -11,9 +11,9 @@ const BLANK = new Uint8Array(network.side ** 2);
 const state = { kind: "blank", pixels: BLANK, grey: BLANK, about: "", layers: null, y: null };
 let waiting = null; // what is done before the next picture on the screen
 
-/* A new picture: a given one as it is, or, without it, the drawing on the pad as MNIST would show it. The answer is read
-   out when it is there to stay, not after every movement of the pen. Given are {pixels}, and perhaps a sentence `about`
-   them, and `grey`, bytes that show pixels which are none. */
+/* A new picture: a given one as it is, or, without it, the drawing on the pad as MNIST would show it. The answer is
+   read out when it is there to stay, not after every movement of the pen. Given are {pixels}, and perhaps a sentence
+   `about` them, and `grey`, bytes that show pixels which are none. */
 function look(kind, given = null, lasting = false) {
   const found = given ? given.pixels : prepare(pad, network.side, network.centre);
   state.kind = found ? kind : "blank";
