@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from .config import VALUE_COSTS, Config
+from .activations import name_of
+from .config import Config
 from .defaults import learning_rate_for
 from .model import Model
 from .model_checks import last_part
@@ -21,41 +22,50 @@ OTHER_DEFAULTS = {"data": "digits", "test_fraction": 0.2, "offline": False, "sav
 
 
 def described_settings(settings: Mapping[str, Any], model: Model | None) -> list[dict[str, Any]]:
-    """Every setting: {name, value, standard, changed, about}. What the file does not say has its default."""
-    others = {name: value for name, value in settings.items() if name not in Config.__dataclass_fields__}
-    rows = [
-        {"name": name, "value": _shown(name, value), "standard": _shown(name, OTHER_DEFAULTS.get(name)), "about": ""}
-        | {"changed": value != OTHER_DEFAULTS.get(name)}
-        for name, value in others.items()
-    ]
-    usual = _usual(settings, model)
+    """Every setting as {name, value, standard, changed, about}; what the file does not say has its default.
+
+    Parameters
+    ----------
+    settings : mapping
+        as `read_settings` gives them
+    model : Model or None
+        tells what took the place of settings that were left open, such as the cost
+
+    Examples
+    --------
+    >>> rows = {row["name"]: row for row in described_settings({"data": "/a/b.csv", "epochs": 3}, None)}
+    >>> rows["data"]["value"], rows["epochs"]["changed"], rows["batch_size"]["value"]
+    ('b.csv', True, '32')
+    """
+    rows = []
+    for name, value in settings.items():
+        if name not in Config.__dataclass_fields__:
+            rows.append(_row(name, value, OTHER_DEFAULTS.get(name), value != OTHER_DEFAULTS.get(name), ""))
+    usual, used = ({}, {}) if model is None else _left_open(settings, model)
     for field in fields(Config):
-        value = settings.get(field.name, field.default)
-        standard = [field.default, usual.get(field.name, field.default)]
-        rows.append(
-            {
-                "name": field.name,
-                "value": _shown(field.name, standard[-1] if value is None and field.name in usual else value),
-                "standard": _shown(field.name, standard[-1]),
-                "about": field.metadata["help"],
-                "changed": value not in standard,
-            }
-        )
+        name, value = field.name, settings.get(field.name, field.default)
+        standard = usual.get(name, field.default)
+        if value is None and field.default is None:
+            value = standard = used.get(name)
+        rows.append(_row(name, value, standard, value != standard, field.metadata["help"]))
     return rows
 
 
-def _usual(settings: Mapping[str, Any], model: Model | None) -> dict[str, Any]:
-    """What takes the place of None where settings leave something open, as far as the model tells."""
-    if model is None:
-        return {}
-    values = settings.get("cost") in VALUE_COSTS or model.is_regression
-    ends = ("squared_error", "identity") if values else ("cross_entropy", "softmax")
-    usual: dict[str, Any] = dict(zip(("cost", "output_activation"), ends, strict=True))
-    known = {name: settings[name] for name in ("optimizer", "batch_size", "momentum") if name in settings}
-    if settings.get("optimizer") not in ("momentum", "nesterov"):
-        known.pop("momentum", None)
-    rate = learning_rate_for(Config(**known), model.network)
-    return usual if rate is None else {**usual, "learning_rate": rate}
+def _row(name: str, value: Any, standard: Any, changed: bool, about: str) -> dict[str, Any]:
+    texts = {"value": _shown(name, value), "standard": _shown(name, standard)}
+    return {"name": name, **texts, "changed": changed, "about": about}
+
+
+def _left_open(settings: Mapping[str, Any], model: Model) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What usually takes the place of settings that are None, and what did."""
+    network, names = model.network, ("cost", "output_activation", "learning_rate")
+    given = [name for name in ("optimizer", "batch_size") if name in settings]
+    if settings.get("optimizer") in ("momentum", "nesterov"):
+        given += ["momentum"] * ("momentum" in settings)
+    rate = learning_rate_for(Config(**{name: settings[name] for name in given}), network)
+    ends = ("squared_error", "identity") if model.is_regression else ("cross_entropy", "softmax")
+    used = (network.cost, name_of(network.activations[-1]), rate)
+    return dict(zip(names, (*ends, rate), strict=True)), dict(zip(names, used, strict=True))
 
 
 def _shown(name: str, value: Any) -> str:

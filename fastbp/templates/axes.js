@@ -20,13 +20,12 @@ function ticks(low, high, wanted, least = 0) {
   return Array.from({ length: last - first + 1 }, (_, i) => Number(((first + i) * step).toPrecision(12)));
 }
 
-/* For a logarithmic axis: powers of ten, and 2 and 5 times these where there are few. */
+/* For a logarithmic axis: powers of ten, with 2 and 5 times these where there are few; else as for any other. */
 function powers(low, high) {
   const exponents = Array.from({ length: 640 }, (_, i) => i - 320);
   const within = (factors) =>
     exponents.flatMap((e) => factors.map((f) => Number(`${f}e${e}`))).filter((v) => v >= low && v <= high);
-  const found = within([1]);
-  const chosen = found.length > 2 ? found : within([1, 2, 5]).length > 1 ? within([1, 2, 5]) : ticks(low, high, 4);
+  const chosen = [within([1]), within([1, 2, 5])].find((found) => found.length > 2) ?? ticks(low, high, 4);
   const every = Math.ceil(chosen.length / 7);
   return chosen.filter((_, i) => i % every === 0);
 }

@@ -45,7 +45,8 @@ function openConfusion(answers, choose) {
     const size = classNames.length;
     const lettered = size <= MOST_LETTERED;
     const made = element("table", `confusion ${lettered ? "lettered" : "dense"}`);
-    made.classList.toggle("long", longest(classNames) > 3 && size > 5);
+    made.classList.toggle("named", longest(classNames) > 3);
+    made.classList.toggle("tilted", longest(classNames) > 3 && size > 5);
     made.style.setProperty("--classes", size);
     if (!lettered) byId("cell").textContent = "Point at a cell, or go through them with the arrow keys.";
     made.setAttribute("role", "grid");

@@ -29,6 +29,7 @@ for (const part of document.querySelectorAll("main section[id]:not([hidden]), #j
 /* Matrix and mistakes: what is chosen in the one is shown by the other. */
 function openAnswers(answers) {
   byId("judged").hidden = false;
+  byId("judged").classList.toggle("stacked", !answers.mistakes.pixels);
   const gallery = openMistakes(answers, byId("inside") ? seeInside : null);
   const mark = openConfusion(answers, choose);
   let chosen = null;
