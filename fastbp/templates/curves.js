@@ -62,10 +62,10 @@ function openChart({ name, kind, lines }, curves, state, choose) {
   box.setAttribute("aria-label", `${name}, by epoch`);
   box.setAttribute("aria-valuemin", epochs[0]);
   box.setAttribute("aria-valuemax", epochs.at(-1));
-  let [placeOf, drawing] = [null, null];
+  let [placeOf, drawing, width] = [null, null, 0];
 
   function draw() {
-    const width = Math.max(box.clientWidth, 120);
+    width = Math.max(box.clientWidth, 120);
     const logarithmic = state.logarithmic && name === "Cost";
     const values = keys.flatMap((key) => curves[key]).filter((v) => v !== null);
     const [low, high] = limits(values, kind, logarithmic);
@@ -126,7 +126,7 @@ function openChart({ name, kind, lines }, curves, state, choose) {
     event.preventDefault();
     choose(to);
   });
-  new ResizeObserver(draw).observe(box);
+  new ResizeObserver(() => box.clientWidth !== width && draw()).observe(box);
   draw();
   return { words: Object.values(lines).filter((_, i) => curves[Object.keys(lines)[i]]), draw, mark };
 }

@@ -12,6 +12,7 @@ function openScatter(answers) {
   outputs.forEach(({ name }, j) => which.append(new Option(name, j)));
   byId("which").hidden = outputs.length === 1;
   which.addEventListener("change", draw);
+  let width = 0;
 
   function draw() {
     const { truth, predicted, rmse, mae, r2, name } = outputs[Number(which.value)];
@@ -19,7 +20,7 @@ function openScatter(answers) {
       `${counted(n, `${split} sample`)}; root mean square error ${format("number", rmse)}, mean absolute error ` +
       `${format("number", mae)}, coefficient of determination ${format("number", r2)}.` +
       (truth.length < n ? ` ${format("count", truth.length)} of them are drawn.` : "");
-    const width = Math.max(box.clientWidth, 120);
+    width = Math.max(box.clientWidth, 120);
     const [low, high] = limits([...truth, ...predicted], "number", false);
     const x = scale(low, high, MARGIN.left + 6, width - MARGIN.right - 6);
     const y = scale(low, high, SCATTER_HEIGHT - MARGIN.bottom, MARGIN.top);
@@ -54,6 +55,6 @@ function openScatter(answers) {
   ]);
   byId("errors").append(table("The largest errors", [`${split} sample`, ...pairs, ...errors.features], rows));
   if (errors.more) byId("errors").append(element("p", "hint", `And ${counted(errors.more, "feature")} more.`));
-  new ResizeObserver(draw).observe(box);
+  new ResizeObserver(() => box.clientWidth !== width && draw()).observe(box);
   draw();
 }
