@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .page import to_page
     from .report_page import to_report
     from .result import TrainingResult
+    from .runs import resume, train_to
     from .training import train
     from .watching import Callback
 
@@ -50,12 +51,14 @@ __all__ = [
     "load",
     "load_dataset",
     "output_delta",
+    "resume",
     "to_onnx",
     "to_page",
     "to_report",
     "to_sklearn",
     "train",
     "train_many",
+    "train_to",
     "update",
 ]
 
@@ -73,6 +76,7 @@ _HOMES = {
     "page": ("to_page",),
     "report_page": ("to_report",),
     "result": ("TrainingResult",),
+    "runs": ("resume", "train_to"),
     "training": ("train",),
     "watching": ("Callback",),
 }

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from .logs import Checkpoint, CsvLogger, JsonLinesLogger, LearningRate
-from .stopping import EarlyStopping, StopBelow, StopOnNaN, TimeLimit
+from .stopping import EarlyStopping, KeepBest, StopBelow, StopOnNaN, TimeLimit
 from .watching import Callback, Plan, RunControl
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "CsvLogger",
     "EarlyStopping",
     "JsonLinesLogger",
+    "KeepBest",
     "LearningRate",
     "Plan",
     "RunControl",

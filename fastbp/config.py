@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any
@@ -26,6 +26,7 @@ __all__ = [
     "Config",
     "checked_setting",
     "kind_of",
+    "merged",
     "parse_layers",
 ]
 
@@ -50,6 +51,7 @@ _NOT_FOR_LBFGS = {
     "clip_norm": "whose line search finds the length of each step",
     "dropout": "whose line search compares costs, and these would change by chance",
     "shuffle": "which takes all samples at once, in whatever order",
+    "on_nan": "which takes no learning rate that could be halved",
     "batch_size": "which takes all samples at once",
 }
 
@@ -175,6 +177,11 @@ class Config:
     min_delta: float = _setting(0.0, "a cost is lower if by more than this (patience, schedule adaptive)", low=0.0)
     stop_below: float | None = _setting(None, "stop once the training cost of an epoch is below this")
     time_limit: float | None = _setting(None, "stop after so many seconds of training", above=0.0)
+    on_nan: str = _setting(
+        "stop",
+        "when the cost is no longer finite: stop, or go back to the start of the epoch with half the learning rate",
+        choices=("stop", "restore"),
+    )
 
     normalize: str = _setting(
         "auto",
@@ -237,6 +244,14 @@ class Config:
         if not isinstance(self.activation, str):
             values["activation"] = ",".join(map(name_of, self.hidden_activations))
         return values
+
+
+def merged(config: Config, settings: Mapping[str, Any]) -> Config:
+    """config with some settings replaced; UsageError for one that does not exist."""
+    try:
+        return dataclasses.replace(config, **settings)
+    except TypeError as error:
+        raise UsageError(f"there is no such setting ({error}); the settings are the fields of fastbp.Config") from None
 
 
 def parse_layers(text: str) -> tuple[int, ...]:

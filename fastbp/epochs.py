@@ -28,6 +28,11 @@ class Epoch:
     done: int = 0  # batches that are trained
     seconds: float = 0.0  # spent on them
 
+    def resume(self, done: int, etas: NDArray[np.float64], costs: NDArray[np.float64], seconds: float) -> None:
+        """Its first `done` batches were trained before; the rates are those that it was planned with."""
+        self.done, self.etas, self.seconds = done, etas, seconds
+        self.costs[:done] = costs
+
     @cached_property
     def order(self) -> NDArray[np.uint32]:
         """The order in which the samples are visited, (n_samples,)."""

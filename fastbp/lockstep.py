@@ -58,7 +58,14 @@ def train_in_fleets(
         told of phases, such as compiling
     samples : dict, optional
         further arguments of `Run`: validation_data, sample_weight
+
+    Raises
+    ------
+    UsageError
+        ``on_nan restore``: the memory of a fleet's optimizers stays on the device
     """
+    if any(config.on_nan == "restore" for config in configs.values()):
+        raise UsageError("on_nan restore is for networks on the CPU, or one at a time; use device cpu, or on_nan stop")
     shared: dict[Any, Any] = {}
 
     def tell(text: str) -> None:

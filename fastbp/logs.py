@@ -7,7 +7,7 @@ import json
 import math
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, TextIO
 
@@ -16,7 +16,7 @@ from .files import reason as words_of
 from .metrics import EpochRecord
 from .watching import Callback, Plan
 
-__all__ = ["Checkpoint", "CsvLogger", "JsonLinesLogger", "LearningRate", "logger_for"]
+__all__ = ["Checkpoint", "CsvLogger", "JsonLinesLogger", "LearningRate", "logger_for", "record_line", "without_nan"]
 
 
 _encode = json.JSONEncoder(allow_nan=False).encode
@@ -38,6 +38,12 @@ class _Logger(Callback):
             self._file = open(self._path, "w", encoding="utf-8", newline="", buffering=1)  # noqa: SIM115
         except (OSError, ValueError) as error:
             raise FastbpError(f"cannot write the log {os.fspath(self._path)}: {words_of(error)}") from error
+        self._begin(plan)
+        for record in plan.history:
+            self.on_epoch(record)
+
+    def _begin(self, plan: Plan) -> None:
+        """Write what stands above the first record."""
 
     def on_end(self, reason: str) -> None:
         file, self._file = self._file, None
@@ -81,8 +87,7 @@ class CsvLogger(_Logger):
     epoch,loss,train_accu
     """
 
-    def on_start(self, plan: Plan) -> None:
-        super().on_start(plan)
+    def _begin(self, plan: Plan) -> None:
         self._names = [item.name for item in dataclasses.fields(EpochRecord)]
         self._write(",".join(self._names))
 
@@ -101,7 +106,7 @@ class JsonLinesLogger(_Logger):
     """
 
     def on_epoch(self, record: EpochRecord) -> None:
-        self._write(_encode(_finite(record.as_dict())))
+        self._write(record_line(record))
 
 
 class Checkpoint(Callback):
@@ -143,6 +148,12 @@ class Checkpoint(Callback):
                 return
             self._lowest = cost
         self._run.model().save(self._path.replace("{epoch}", str(record.epoch)))
+
+    def state(self) -> dict[str, Any]:
+        return {"lowest": self._lowest}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        self._lowest = state["lowest"]
 
 
 class LearningRate(Callback):
@@ -190,6 +201,11 @@ def logger_for(path: str | os.PathLike[str]) -> Callback:
     raise UsageError(f"the name of a log must end in .csv or .jsonl, got {name}")
 
 
-def _finite(record: dict[str, Any]) -> dict[str, Any]:
-    """null for what is no number: JSON has no NaN."""
-    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
+def record_line(record: EpochRecord) -> str:
+    """A record as one line of JSON."""
+    return _encode(without_nan(record.as_dict()))
+
+
+def without_nan(values: Mapping[str, Any]) -> dict[str, Any]:
+    """None for what is no number: JSON has no NaN."""
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}

@@ -16,14 +16,15 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from .config import Config
+from .config import Config, merged
 from .cores import checked_threads, usable_cores
 from .data import Dataset
 from .errors import DivergedError, UsageError
 from .kernels import check_for_cuda
 from .lbfgs import one_blas_thread
+from .preparation import dataset_for
 from .result import TrainingResult
-from .training import Run, dataset_for, merged
+from .training import Run
 from .watching import Callback
 
 __all__ = ["parse_seeds", "train_many"]

@@ -27,6 +27,7 @@ from .files import write_atomically
 from .kernels import layers, reference
 from .model_checks import MAX_DESCRIPTION_BYTES, checked_image_shape, checked_parameters, last_part
 from .model_file import (
+    CHECKPOINT,
     FORMAT_VERSION,
     canonical_json,
     check_tensors,
@@ -349,6 +350,10 @@ def load(path: str | os.PathLike[str], *, activations: Iterable[CustomActivation
     [[21.0]]
     """
     description, tensors = decode(read_bytes(path), path)
+    if description.get("kind") == CHECKPOINT:
+        raise ModelError(
+            f"{shown(path)}: a checkpoint, for --resume; the run's best model is the model.safetensors there"
+        )
     own: dict[str, CustomActivation] = {}
     for each in activations:
         if not isinstance(each, CustomActivation) or own.setdefault(each.name, each) != each:

@@ -23,10 +23,21 @@ from numpy.typing import NDArray
 from .errors import ModelError, UsageError
 from .files import open_regular, reason
 
-__all__ = ["FORMAT_VERSION", "canonical_json", "check_tensors", "decode", "encode", "part", "read_bytes", "shown"]
+__all__ = [
+    "CHECKPOINT",
+    "FORMAT_VERSION",
+    "canonical_json",
+    "check_tensors",
+    "decode",
+    "encode",
+    "part",
+    "read_bytes",
+    "shown",
+]
 
 FORMAT_VERSION = 1
 KEY = "fastbp"
+CHECKPOINT = "checkpoint"  # the kind of a file that a run goes on from; models have none
 MAX_FILE_BYTES = 2 << 30
 MAX_HEADER_BYTES = 16 << 20  # names of 10,000 classes take at most 10 MB
 DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8")}

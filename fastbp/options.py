@@ -39,7 +39,7 @@ _SETTINGS_IN = {
     "Schedule": ("schedule", "step_every", "rate_factor", "rate_patience", "inverse_power", "warm_up"),
     "Regularization": ("weight_decay", "dropout", "label_smoothing"),
     "Training": ("batch_size", "epochs", "shuffle", "seed", "class_weight"),
-    "Validation and stopping": ("validation", "patience", "min_delta", "stop_below", "time_limit"),
+    "Validation and stopping": ("validation", "patience", "min_delta", "stop_below", "time_limit", "on_nan"),
     "Machine": ("dtype", "device", "engine", "input_layout"),
     "Output": ("evaluate",),
 }

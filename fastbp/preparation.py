@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .config import Config
-from .data.dataset import Dataset
+from .config import VALUE_COSTS, Config
+from .data import Dataset, load_dataset
 from .errors import UsageError
 from .kernels import Split
 from .model import Model
@@ -20,7 +20,7 @@ from .network import Network
 from .preprocessing import Scaling, code_classes, fit_inputs, fit_targets
 from .samples import Samples, divide
 
-__all__ = ["Prepared", "check_fit", "prepare", "smoothed"]
+__all__ = ["Prepared", "check_fit", "dataset_for", "prepare", "smoothed"]
 
 
 class Prepared(NamedTuple):
@@ -33,6 +33,19 @@ class Prepared(NamedTuple):
     test: Split
     nothing: Split  # like the validation samples, without any: what engines share is known by its arrays
     x_scale: float  # of all
+
+
+def dataset_for(data: Any, config: Config) -> Dataset:
+    """The Dataset that a caller means."""
+    if isinstance(data, Dataset):
+        return data
+    if isinstance(data, tuple):
+        if len(data) not in (2, 4):
+            raise UsageError(
+                f"data must be (x_train, y_train) or (x_train, y_train, x_test, y_test), got {len(data)} arrays"
+            )
+        return Dataset.from_arrays(*data)
+    return load_dataset(data, target="values" if config.cost in VALUE_COSTS else "auto", seed=config.seed)
 
 
 def prepare(

@@ -56,6 +56,7 @@ class LiveView:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        interrupts.let_go()
         self._flush()
         self._stop()
         if self._moving and self._n_epochs and kind is None:
@@ -78,8 +79,9 @@ class LiveView:
         self._line(text, dim=True)
 
     def on_start(self, plan: Any) -> None:
-        """Training begins: say on what, and with what."""
+        """Training begins: say on what, and with what. From here on, Ctrl-C is heard in `on_batches`."""
         interrupts.check()
+        interrupts.hold()
         self._stop()
         config, network = plan.config, plan.network
         self._n_epochs = config.epochs
@@ -107,6 +109,11 @@ class LiveView:
             names: tuple[str, ...] = ("loss", "train", "val loss", "val", "test", "rate", "seconds")
         else:
             names = ("loss", "train", "test", "rate", "seconds", f"{'samples/s':>12}")
+        if plan.is_over:
+            self._line("this run is over; its model is measured again", dim=True)
+            return
+        if plan.history:
+            self._line(f"goes on after epoch {plan.history[-1].epoch} of {config.epochs}", dim=True)
         self._line(" ".join([f"{'epoch':>7}", *(f"{name:>9}" for name in names)]), bold=True)
         self._begun = perf_counter()
 
@@ -119,7 +126,6 @@ class LiveView:
 
     def on_epoch(self, record: EpochRecord) -> None:
         """One row of the table."""
-        interrupts.check()
         cells = [decimals(record.loss), percent(record.train_accuracy), percent(record.test_accuracy)]
         cells += [decimals(record.learning_rate), f"{record.seconds:.3f}"]
         if self._validates:
@@ -132,6 +138,11 @@ class LiveView:
 
     def on_diverged(self, epoch: int) -> None:
         """The error that follows says it."""
+
+    def on_restored(self, epoch: int, rate: float) -> None:
+        """An epoch diverged and begins again."""
+        self._flush()
+        self._line(f"epoch {epoch} diverged and begins again, with half the learning rate: {rate:g}")
 
     def on_end(self, reason: str) -> None:
         """Print the rows that wait."""
@@ -177,7 +188,7 @@ class LiveView:
             if self._progress is None:
                 self._progress = _bar()
                 self._progress.start()
-                self._task = self._progress.add_task(text, total=total)
+                self._task = self._progress.add_task(text, total=total, completed=int(done))
             assert self._task is not None
             self._progress.update(self._task, description=printable(text, 40), completed=done, total=total)
             self._progress.refresh()

@@ -44,6 +44,8 @@ class TrainingResult:
         of the final weights; None without validation samples
     best_epoch : int or None
         the one with the lowest validation cost; with `patience` the final weights are those of its end
+    restores : int
+        how often an epoch was begun again with half the learning rate (``on_nan restore``)
     """
 
     model: Model
@@ -61,6 +63,7 @@ class TrainingResult:
     validation_loss: float | None = None
     validation_accuracy: float | None = None
     best_epoch: int | None = None
+    restores: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """The result and its history as JSON-ready values; the model by its description."""

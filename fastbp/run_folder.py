@@ -5,6 +5,7 @@
     model.safetensors        the model with the lowest validation cost; without validation samples, training cost
     checkpoint.safetensors   everything the rest of the run depends on; `fastbp.run_state` says what
     summary.json             how it ended, and the measurements of the model: a `TrainingResult`
+    start.safetensors        the model that it began from, if not from random weights
 
 This room knows the names, reads what is there, and lets one process at a time write, by a lock that ends with it.
 What goes into the files comes from `fastbp.keeping`. Refused: folders that hold another run, or none.
@@ -30,7 +31,10 @@ if TYPE_CHECKING:
 
 __all__ = ["RunFolder"]
 
-NAMES = ("config.toml", "metrics.jsonl", "model.safetensors", "checkpoint.safetensors", "summary.json")
+NAMES = (
+    *("config.toml", "metrics.jsonl", "model.safetensors"),
+    *("checkpoint.safetensors", "summary.json", "start.safetensors"),
+)
 LOCK = ".lock"
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 MOST_BYTES = 1 << 30
@@ -53,9 +57,8 @@ class RunFolder:
         self.path = Path(path)
         self._lock: int | None = None
         self._made: list[Path] = []
-        self.config_file, self.metrics_file, self.model_file, self.checkpoint_file, self.summary_file = (
-            self.path / name for name in NAMES
-        )
+        self.config_file, self.metrics_file, self.model_file = (self.path / name for name in NAMES[:3])
+        self.checkpoint_file, self.summary_file, self.start_file = (self.path / name for name in NAMES[3:])
 
     def __str__(self) -> str:
         return str(self.path)
@@ -146,12 +149,15 @@ class RunFolder:
         if self.path.exists() and not self.path.is_dir():
             raise UsageError(f"{self} is not a folder; choose another name")
         if new and not force:
-            self._refuse_another_run()
+            self.refuse_another()
         try:
             for folder in reversed([each for each in (self.path, *self.path.parents) if not each.exists()]):
                 folder.mkdir(exist_ok=True)
                 self._made.append(folder)
             locked = self._take_lock()
+            for name in NAMES if locked else ():
+                for left in self.path.glob(f".{name}.*.tmp"):  # of a process that was killed while it wrote
+                    left.unlink(missing_ok=True)
         except OSError as error:
             self.release()
             raise FastbpError(
@@ -159,19 +165,26 @@ class RunFolder:
             ) from error
         if new and not force:  # a run that has begun since
             try:
-                self._refuse_another_run()
+                self.refuse_another()
             except UsageError:
                 self.release()
                 raise
         return locked
 
     def clear(self) -> None:
-        """Remove the run that is there, the way on first: what is left of it never passes for the new one."""
+        """Remove the run that is there, its settings last: what is left of it never passes for the new one."""
+        self._remove(*reversed(NAMES))
+
+    def reopen(self) -> None:
+        """Remove what says that the run has ended."""
+        self._remove(self.summary_file.name)
+
+    def _remove(self, *names: str) -> None:
         try:
-            for name in reversed(NAMES):
+            for name in names:
                 (self.path / name).unlink(missing_ok=True)
         except OSError as error:
-            raise FastbpError(f"cannot remove the run in {self}: {reason(error)}; choose another folder") from error
+            raise FastbpError(f"cannot change the run in {self}: {reason(error)}; choose another folder") from error
 
     def release(self) -> None:
         """Give the folder back; where no run has begun in it, what `claim` made is gone."""
@@ -185,7 +198,8 @@ class RunFolder:
         if descriptor is not None:
             os.close(descriptor)
 
-    def _refuse_another_run(self) -> None:
+    def refuse_another(self) -> None:
+        """Raise UsageError where the folder holds a run, or files that a run would overwrite."""
         there = next((name for name in NAMES if (self.path / name).exists()), None)
         if there is not None:
             raise UsageError(

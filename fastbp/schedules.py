@@ -8,6 +8,8 @@ in all epochs, and e = 0, 1, ... counts epochs. NumPy only.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,9 +113,14 @@ class Schedule:
         self._eta = config.learning_rate or math.nan  # of adaptive, which lowers it
         self._held: float | None = None
         self._lowest, self._waited = math.inf, 0
+        self._scale = 1.0
 
     def rates(self, epoch: int) -> Rates:
         """One learning rate per batch of an epoch, (n_batches,); the first epoch is 1."""
+        rates = self._planned(epoch)
+        return rates if self._scale == 1.0 else rates * self._scale
+
+    def _planned(self, epoch: int) -> Rates:
         config, eta, e = self._config, self._eta, epoch - 1
         t = e * self._n_batches + np.arange(self._n_batches, dtype=np.float64)
         n_updates = config.epochs * self._n_batches
@@ -145,6 +152,25 @@ class Schedule:
         if self._config.schedule == "adaptive" and self._waited >= self._config.rate_patience:
             self._eta *= self._config.rate_factor
             self._waited = 0
+
+    def halve(self) -> None:
+        """From here on, all learning rates are half as large; those that `hold` sets afterwards, too."""
+        self._scale /= 2
+
+    def state(self) -> dict[str, float | None]:
+        """What the rates depend on besides the settings, for `set_state`."""
+        return {
+            "eta": self._eta,
+            "held": self._held,
+            "lowest": self._lowest,
+            "waited": self._waited,
+            "scale": self._scale,
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what another schedule of the same settings had."""
+        self._eta, self._held, self._scale = state["eta"], state["held"], state["scale"]
+        self._lowest, self._waited = state["lowest"], int(state["waited"])
 
     def hold(self, rate: float) -> None:
         """From the next epoch on, the learning rate is `rate`, whatever the schedule.

@@ -33,6 +33,7 @@ OTHERS: dict[str, type] = {
     "init_from": str,
     "seeds": str,
     "threads": int,
+    "out": str,
     "save": str,
     "log": str,
     "checkpoint": str,

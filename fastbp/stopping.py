@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from time import perf_counter
 from typing import Any
 
@@ -13,10 +14,37 @@ from .errors import UsageError
 from .metrics import EpochRecord
 from .watching import Callback, Plan
 
-__all__ = ["EarlyStopping", "StopBelow", "StopOnNaN", "TimeLimit", "stopping_for"]
+__all__ = ["EarlyStopping", "KeepBest", "StopBelow", "StopOnNaN", "TimeLimit", "stopping_for"]
 
 
-class EarlyStopping(Callback):
+class KeepBest(Callback):
+    """The model is that of the epoch with the lowest validation cost; without validation samples, training cost."""
+
+    def __init__(self) -> None:
+        self.best: NDArray[Any] | None = None
+        self._lowest = math.inf
+
+    def on_start(self, plan: Plan) -> None:
+        self._run = plan.run
+        self.best, self._lowest = None, math.inf
+
+    def on_epoch(self, record: EpochRecord) -> None:
+        cost = record.loss if record.validation_loss is None else record.validation_loss
+        if cost < self._lowest:
+            self._lowest, self.best = cost, self._run.parameters()
+
+    def on_end(self, reason: str) -> None:
+        if self.best is not None and reason != "failed":
+            self._run.set_parameters(self.best)
+
+    def state(self) -> dict[str, Any]:
+        return {"lowest": self._lowest, **({} if self.best is None else {"best": self.best})}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        self._lowest, self.best = state["lowest"], state.get("best")
+
+
+class EarlyStopping(KeepBest):
     """Ends a run (``patience``) when the validation cost has not been lower for some epochs; keeps the best weights.
 
     The cost must be lower than the lowest before it by more than `min_delta` to count (Prechelt 1998). Whatever ends
@@ -37,34 +65,34 @@ class EarlyStopping(Callback):
     """
 
     def __init__(self, patience: int = 10, min_delta: float = 0.0) -> None:
+        super().__init__()
         if patience < 1 or not 0 <= min_delta < math.inf:
             raise UsageError(f"patience must be at least 1 and min_delta at least 0, got {patience} and {min_delta:g}")
         self._patience, self._min_delta = patience, min_delta
-        self._best: NDArray[Any] | None = None
 
     def on_start(self, plan: Plan) -> None:
         if plan.n_validation == 0:
             raise UsageError("early stopping waits for a lower validation cost, and there are no validation samples")
-        self._run = plan.run
-        self._best = None
-        self._lowest = self._to_beat = math.inf
+        super().on_start(plan)
+        self._to_beat = math.inf
         self._waited = 0
 
     def on_epoch(self, record: EpochRecord) -> None:
-        cost = record.validation_loss
-        assert cost is not None
-        if cost < self._lowest:
-            self._lowest, self._best = cost, self._run.parameters()
-        if cost < self._to_beat - self._min_delta:
-            self._to_beat, self._waited = cost, 0
+        super().on_epoch(record)
+        assert record.validation_loss is not None
+        if record.validation_loss < self._to_beat - self._min_delta:
+            self._to_beat, self._waited = record.validation_loss, 0
             return
         self._waited += 1
         if self._waited >= self._patience:
             self._run.stop("patience")
 
-    def on_end(self, reason: str) -> None:
-        if self._best is not None and reason != "failed":
-            self._run.set_parameters(self._best)
+    def state(self) -> dict[str, Any]:
+        return {**super().state(), "to_beat": self._to_beat, "waited": self._waited}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        super().set_state(state)
+        self._to_beat, self._waited = state["to_beat"], state["waited"]
 
 
 class StopBelow(Callback):
@@ -87,7 +115,8 @@ class TimeLimit(Callback):
     Parameters
     ----------
     seconds : float
-        with evaluating, without loading and compiling; the run ends within about 50 ms of that
+        with evaluating, without loading and compiling; the run ends within about 50 ms of that. A run that was
+        interrupted goes on with what was left
     """
 
     def __init__(self, seconds: float) -> None:
@@ -99,6 +128,12 @@ class TimeLimit(Callback):
     def on_batches(self, epoch: int, done: int, total: int, loss: float) -> None:
         if perf_counter() >= self._end:
             self._run.stop("time_limit")
+
+    def state(self) -> dict[str, Any]:
+        return {"left": self._end - perf_counter()}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        self._end = perf_counter() + state["left"]
 
 
 class StopOnNaN(Callback):

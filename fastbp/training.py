@@ -10,33 +10,38 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
+from functools import partial
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .config import VALUE_COSTS, Config
+from .config import Config, merged
 from .cores import checked_threads, usable_cores
-from .data import Dataset, load_dataset
-from .defaults import learning_rate_for, network_for, rule_for
+from .data import Dataset
+from .defaults import learning_rate_for, network_for
 from .epochs import Epoch, batch_masses, batches_that_last
 from .errors import DivergedError, UsageError
 from .iterations import Iterations
-from .kernels import Engine, Evaluation, Split, announce_compiling, needs_stages, open_engine
+from .kernels import Engine, Evaluation, announce_compiling, open_engine
 from .lbfgs import scipy_minimize
 from .metrics import EpochRecord
 from .model import Model
 from .network import Network
-from .preparation import Prepared, check_fit, prepare
+from .opening import open_engines
+from .preparation import Prepared, check_fit, dataset_for, prepare
+from .rescue import Rescue
 from .result import Interrupted, TrainingResult
+from .resuming import check_state, go_on, state_of
+from .run_state import RunState
 from .schedules import Schedule
-from .stopping import stopping_for
+from .stopping import KeepBest, stopping_for
 from .streams import stream_key
 from .watching import Callback, Plan
 
-__all__ = ["Run", "dataset_for", "merged", "train"]
+__all__ = ["Run", "train"]
 
 CHUNK_SECONDS = 0.05  # a compiled call lasts about this long, so that Ctrl-C and progress are prompt
 
@@ -118,19 +123,11 @@ def train(
     return run.train()
 
 
-def merged(config: Config, settings: Mapping[str, Any]) -> Config:
-    """config with some settings replaced; UsageError for one that does not exist."""
-    try:
-        return dataclasses.replace(config, **settings)
-    except TypeError as error:
-        raise UsageError(f"there is no such setting ({error}); the settings are the fields of fastbp.Config") from None
-
-
 class Run:
     """One run: the engine, what has been recorded so far, and the way from one to the result.
 
     Runs that are given the same dict as `shared` prepare and pack their data once. `opener` is called like
-    `open_engine`, for an engine in its place.
+    `open_engine`, for an engine in its place. With a `state`, a run goes on where the one of that state was.
     """
 
     def __init__(
@@ -145,6 +142,7 @@ class Run:
         validation_data: Any = None,
         sample_weight: ArrayLike | None = None,
         opener: Callable[..., Engine] = open_engine,
+        state: RunState | None = None,
     ) -> None:
         self._threads = min(checked_threads(threads), usable_cores())
         network = network or network_for(config, data)
@@ -172,17 +170,25 @@ class Run:
         self._batch_size = min(config.batch_size or self._n_train, self._n_train)
         self._n_batches = -(-self._n_train // self._batch_size)
         self._schedule = Schedule(config, self._n_batches, self._n_train)
-        with announce_compiling(lambda text: self._tell("on_phase", text)):
-            self._open(init_from, shared, opener)
-        self._finite = self._engine.parameters()
+        with announce_compiling(tell := partial(self._tell, "on_phase")):
+            self._engine, self._judge = open_engines(
+                network, config, self._prepared, self._batch_size, init_from, tell, opener, shared, self._threads
+            )
+        self._finite = self._at_end = self._engine.parameters()
         self._history: list[EpochRecord] = []
         self._seconds = 0.0
         self._samples_done = 0
-        self._epoch = 0  # the last that was planned
+        self._begun: Epoch | None = None  # the epoch that is being trained
         self._pace = 1  # batches of a compiled call
         self._stopped: str | None = None
         self._diverged: str | None = None  # in words
         self._ended: str | None = None
+        self._whole = True  # what a state holds fits together: no batch or event is under way
+        self._rescue = Rescue(self._engine) if config.on_nan == "restore" else None
+        self._state = state
+        if state is not None:
+            check_state(state, config, network, self._n_batches)
+            self._history = list(state.history)
 
     def train(self) -> TrainingResult:
         """All epochs: order the samples, run the batches, measure, record."""
@@ -197,6 +203,7 @@ class Run:
                         self.record(epoch)
                 result = self._end()
             except KeyboardInterrupt:
+                self._engine.set_parameters(self._finite)  # a batch may be done of which nobody knows
                 raise Interrupted(self._end("interrupted")) from None
             if self._diverged is not None:
                 raise DivergedError(self._diverged, result)
@@ -211,6 +218,7 @@ class Run:
             begin, end = epoch.done, min(epoch.done + self._pace, self._n_batches)
             rows = epoch.order[begin * self._batch_size : end * self._batch_size]
             begun = perf_counter()
+            self._whole = False
             self._engine.run(rows, epoch.etas[begin:end], epoch.costs[begin:end])
             spent = perf_counter() - begun
             goes_on = self.trained(epoch, end, spent)
@@ -220,20 +228,28 @@ class Run:
     def begin(self) -> None:
         """Let callbacks know. This, the next three, `close` and `result` are steps that `lockstep` takes too."""
         self._tell("on_start", self._plan())
+        if self._state is not None:
+            go_on(self, self._state)
 
     def next_epoch(self) -> Epoch | None:
         """The plan of the next epoch: one stream of random numbers orders its samples; None where the run is over."""
-        if self._stopped is not None or self._epoch == self._config.epochs:
+        if self._stopped is not None or len(self._history) >= self._config.epochs:
             return None
-        self._epoch += 1
+        number, state = len(self._history) + 1, self._state
         shuffled = self._config.shuffle and self._n_batches > 1
-        return Epoch(
-            number=self._epoch,
+        epoch = Epoch(
+            number=number,
             n_samples=self._n_train,
-            key=stream_key(self._config.seed, "shuffle", self._epoch) if shuffled else None,
-            etas=self._schedule.rates(self._epoch),
+            key=stream_key(self._config.seed, "shuffle", number) if shuffled else None,
+            etas=self._schedule.rates(number),
             costs=np.empty(self._n_batches),
         )
+        if state is not None and state.done:
+            epoch.resume(state.done, state.etas, state.costs, state.epoch_seconds)
+        elif self._rescue is not None:
+            self._rescue.remember()
+        self._begun, self._state = epoch, None
+        return epoch
 
     def trained(self, epoch: Epoch, end: int, seconds: float) -> bool:
         """The batches up to `end` are trained, and their costs are there: keep the weights, let callbacks know.
@@ -248,6 +264,7 @@ class Run:
             return False
         epoch.done = end
         self._samples_done += min(end * self._batch_size, self._n_train) - begin * self._batch_size
+        self._whole = True
         if self._callbacks:
             self._tell("on_batches", epoch.number, end, self._n_batches, float(epoch.costs[:end].mean()))
         return self._stopped is None
@@ -256,6 +273,7 @@ class Run:
         """Measure and record an epoch; not one that was cut short."""
         if epoch.done < self._n_batches:
             return
+        self._whole = False
         masses = batch_masses(epoch, self._batch_size, self._prepared.train.weights)
         loss = float((epoch.costs * masses).sum() / masses.sum())
         self._record(epoch.number, loss, float(epoch.etas[0]), epoch.seconds, self._n_train)
@@ -275,8 +293,10 @@ class Run:
             validation_accuracy=validation.accuracy if validation else None,
         )
         self._history.append(record)
+        self._begun = None
         self._schedule.heard(validation.loss if validation else record.loss)
         self._tell("on_epoch", record)
+        self._whole = True
 
     def _keep_finite(self, costs: NDArray[np.float64]) -> bool:
         """Keep the weights where they and the costs are finite; else go back to the last that were."""
@@ -288,9 +308,13 @@ class Run:
         return False
 
     def _diverge(self, epoch: int, batch: int) -> None:
-        """The run ends here, and `train` raises DivergedError, unless a callback stops the run instead."""
+        """Redo the epoch (on_nan), or end the run: `train` raises DivergedError, unless a callback stops it here."""
         self._tell("on_diverged", epoch)
-        if self._stopped is None:
+        if self._stopped is None and self._rescue is not None and self._rescue.restore():
+            self._finite, self._begun, self._whole = self._engine.parameters(), None, True
+            self._schedule.halve()
+            self._tell("on_restored", epoch, float(self._schedule.rates(epoch)[0]))
+        elif self._stopped is None:
             rate = self._config.learning_rate
             advice = f"use a learning_rate below {rate:g}" if rate else "scale the data, or use weight_decay"
             self._stopped = "diverged"
@@ -306,40 +330,6 @@ class Run:
         self._judge.set_parameters(self._finite)
         return self._judge.evaluate("train")
 
-    def _open(self, init_from: Model | None, shared: dict[Any, Any], opener: Callable[..., Engine]) -> None:
-        """Give an engine the data, the start weights and the rule; a second one, on the CPU, validates."""
-        config, network, prepared = self._config, self._network, self._prepared
-        if config.engine == "auto" and config.device != "cuda" and (special := needs_stages(network)):
-            self._tell("on_phase", f"{special} is trained by engine stages, not by the fused one")
-        for each in network.customs if config.engine in ("auto", "stages") and config.device != "cuda" else ():
-            self._tell("on_phase", f"compiling activation {each.name}, once per process: it is never kept on disk")
-        if init_from:
-            theta = init_from.parameters.astype(config.dtype)
-        else:
-            theta = network.initial_parameters(config.seed, config.init, config.dtype)
-        rule = rule_for(config, network, self._batch_size)
-
-        def engine_for(train: Split, test: Split, opener: Callable[..., Engine], device: str) -> Engine:
-            return opener(
-                network,
-                theta,
-                train,
-                test,
-                rule,
-                x_scale=prepared.x_scale,
-                classes=not self._data.is_regression,
-                engine=config.engine,
-                device=device,
-                input_layout=config.input_layout,
-                shared=shared,
-                threads=self._threads,
-            )
-
-        self._engine = engine_for(prepared.train, prepared.test, opener, config.device)
-        self._judge: Engine | None = None
-        if prepared.validation is not None:
-            self._judge = engine_for(prepared.validation, prepared.nothing, open_engine, "cpu")
-
     def _plan(self) -> Plan:
         """What callbacks are told at the start."""
         x = self._prepared.train.x
@@ -353,10 +343,20 @@ class Run:
             density=self._engine.density if hasattr(self._engine, "density") else np.count_nonzero(x) / x.size,
             n_validation=0 if self._prepared.validation is None else len(self._prepared.validation.y),
             run=self,
+            history=tuple(self._history),
+            is_over=self._state is not None and self._state.is_over(self._config.epochs),
         )
 
+    def state(self) -> RunState | None:
+        """See `RunControl`, for this and the next six."""
+        if self._state is not None:  # nothing has been trained since
+            return self._state
+        return state_of(self) if self._ended is None or self._whole else None
+
+    def best(self) -> NDArray[Any] | None:
+        return next((each.best for each in self._callbacks if isinstance(each, KeepBest)), None)
+
     def stop(self, reason: str) -> None:
-        """See `RunControl`, for this and the next four."""
         self._stopped = self._stopped or str(reason)
 
     def parameters(self) -> NDArray[Any]:
@@ -390,7 +390,7 @@ class Run:
     def close(self, reason: str | None = None) -> None:
         """The run ends, unless it has: let callbacks know."""
         if self._ended is None:
-            self._ended = reason or self._stopped or "epochs"
+            self._ended, self._at_end = reason or self._stopped or "epochs", self._finite
             self._tell("on_end", self._ended)
 
     def result(self) -> TrainingResult:
@@ -416,21 +416,9 @@ class Run:
             validation_loss=validation.loss if validation else None,
             validation_accuracy=validation.accuracy if validation else None,
             best_epoch=best.epoch if best else None,
+            restores=self._rescue.restores if self._rescue else 0,
         )
 
     def _tell(self, event: str, *what: Any) -> None:
         for callback in self._callbacks:
             getattr(callback, event)(*what)
-
-
-def dataset_for(data: Any, config: Config) -> Dataset:
-    """The Dataset that a caller means."""
-    if isinstance(data, Dataset):
-        return data
-    if isinstance(data, tuple):
-        if len(data) not in (2, 4):
-            raise UsageError(
-                f"data must be (x_train, y_train) or (x_train, y_train, x_test, y_test), got {len(data)} arrays"
-            )
-        return Dataset.from_arrays(*data)
-    return load_dataset(data, target="values" if config.cost in VALUE_COSTS else "auto", seed=config.seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,6 +12,7 @@ from .config import Config
 from .metrics import EpochRecord
 from .model import Model
 from .network import Network
+from .run_state import RunState
 
 __all__ = ["Callback", "Plan", "RunControl"]
 
@@ -33,6 +35,15 @@ class RunControl(Protocol):
     def model(self) -> Model:
         """The present network, ready to predict and to be saved."""
 
+    def best(self) -> NDArray[Any] | None:
+        """The weights of the best epoch so far, where a callback keeps them: EarlyStopping, or KeepBest."""
+
+    def state(self) -> RunState | None:
+        """Everything that the rest of the run depends on; to be asked by the last of its callbacks.
+
+        After the run, that of its last batch. None where an interruption came between a batch and its events.
+        """
+
     def set_learning_rate(self, rate: float) -> None:
         """The learning rate from the next epoch on, in place of the schedule's; UsageError unless above 0, or with
         lbfgs."""
@@ -51,6 +62,8 @@ class Plan:
     density: float
     n_validation: int
     run: RunControl
+    history: tuple[EpochRecord, ...] = ()  # of epochs that ended before the run was interrupted, and now goes on
+    is_over: bool = False  # it had ended, and there is nothing left to train
 
 
 class Callback:
@@ -95,8 +108,18 @@ class Callback:
         """The cost or a weight is no longer finite; the last finite weights are back. DivergedError follows, unless a
         callback stops the run here."""
 
+    def on_restored(self, epoch: int, rate: float) -> None:
+        """After `on_diverged`, with ``on_nan restore``: the epoch begins again from its first weights, at this rate."""
+
     def on_end(self, reason: str) -> None:
         """Training is over, told once: `TrainingResult.stopped`, or ``failed`` where an error ended it.
 
         The result is measured afterwards, so weights that are set here are the model's.
         """
+
+    def state(self) -> dict[str, Any]:
+        """What a run that goes on later must remember: numbers, texts and float arrays by name; nothing here."""
+        return {}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """After `on_start`, in a run that goes on: what `state` gave."""

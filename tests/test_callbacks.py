@@ -302,7 +302,7 @@ def test_json_log(data: Dataset, tmp_path: Path) -> None:
 
 def test_json_has_no_nan(tmp_path: Path) -> None:
     log = JsonLinesLogger(tmp_path / "log.jsonl")
-    log.on_start(None)  # type: ignore[arg-type]
+    log.on_start(SimpleNamespace(history=()))  # type: ignore[arg-type]
     record = EpochRecord(epoch=1, loss=1.0, train_accuracy=None, test_accuracy=None, learning_rate=1.0, seconds=1.0,
                          samples_per_second=1.0, validation_loss=float("nan"))  # fmt: skip
     log.on_epoch(record)

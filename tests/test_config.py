@@ -46,6 +46,7 @@ def test_the_defaults():
         "min_delta": 0.0,
         "stop_below": None,
         "time_limit": None,
+        "on_nan": "stop",
         "normalize": "auto",
         "dtype": "float32",
         "device": "auto",

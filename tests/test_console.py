@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
-from types import SimpleNamespace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from fastbp.console import aligned, draw_images, percent, print_json, printable,
 from fastbp.metrics import EpochRecord
 from fastbp.network import Network
 from fastbp.progress import LiveView
+from fastbp.watching import Plan
 
 
 class Terminal(io.StringIO):
@@ -34,12 +35,12 @@ class Gone(io.StringIO):
         raise BrokenPipeError(32, "Broken pipe")
 
 
-def plan(**settings) -> SimpleNamespace:
+def plan(**settings) -> Plan:
     config = Config(**{"learning_rate": 0.5, "epochs": 2, **settings})
     network = Network((784, 16, 16, 10), ("sigmoid", "sigmoid", "softmax"), "cross_entropy")
-    return SimpleNamespace(
+    return Plan(
         config=config, network=network, engine="fused sparse float32", n_train=60_000, n_test=10_000, density=0.19123,
-        n_parameters=13_002, n_validation=0,
+        n_parameters=13_002, n_validation=0, run=None,
     )  # fmt: skip
 
 
@@ -150,7 +151,7 @@ def test_validation_has_its_columns_and_the_table_keeps_its_width(monkeypatch):
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
     with LiveView(data_name="mnist") as view:
-        view.on_start(SimpleNamespace(**{**vars(plan(schedule="cosine")), "n_validation": 6_000}))
+        view.on_start(replace(plan(schedule="cosine"), n_validation=6_000))
         view.on_epoch(record(1, validation_loss=0.3125, validation_accuracy=0.9444))
         view.on_epoch(record(2, validation_loss=0.3125))
         view.on_end("epochs")

@@ -64,6 +64,9 @@ SIGNATURES = {
     "load": "(path, *, activations=())",
     "load_dataset": "(source='digits', *, label=None, target='auto', test_fraction=0.2, seed=0, data_dir=None, "
     "offline=False, progress=None)",
+    "resume": "(path, data=None, *, epochs=None, callbacks=(), threads=1, validation_data=None, sample_weight=None)",
+    "train_to": "(path, data='digits', *, force=False, config=None, init_from=None, callbacks=(), threads=1, "
+    "validation_data=None, sample_weight=None, origin=None, **settings)",
     "train": "(data='digits', *, config=None, network=None, init_from=None, callbacks=(), threads=1, "
     "validation_data=None, sample_weight=None, **settings)",
     "train_many": "(settings, data='digits', *, threads=None, device=None, on_result=None, callbacks=(), "
@@ -106,6 +109,7 @@ DEFAULTS = {
     "min_delta": 0.0,
     "stop_below": None,
     "time_limit": None,
+    "on_nan": "stop",
     "normalize": "auto",
     "dtype": "float32",
     "device": "auto",
@@ -130,6 +134,7 @@ RESULT = [
     "validation_loss",
     "validation_accuracy",
     "best_epoch",
+    "restores",
 ]
 
 CODES = {
@@ -178,7 +183,7 @@ def plain(value: Any) -> Any:
 def test_names_of_the_package():
     assert sorted(fastbp.__all__) == sorted(
         ["__version__", "Callback", "Config", "CustomActivation", "Dataset", "Model", "Network", "TrainingResult"]
-        + ["load", "load_dataset", "train", "train_many", *STAGES, *ERRORS]
+        + ["load", "load_dataset", "resume", "train", "train_many", "train_to", *STAGES, *ERRORS]
         + ["from_sklearn", "from_torch", "to_onnx", "to_page", "to_report", "to_sklearn"]
     )
     assert set(fastbp.__all__) <= set(dir(fastbp))
@@ -230,7 +235,7 @@ def test_settings_and_their_defaults():
 
 def test_names_of_the_callbacks():
     assert sorted(fastbp.callbacks.__all__) == sorted(
-        ["Callback", "Plan", "RunControl", "EarlyStopping", "StopBelow", "StopOnNaN", "TimeLimit"]
+        ["Callback", "Plan", "RunControl", "EarlyStopping", "KeepBest", "StopBelow", "StopOnNaN", "TimeLimit"]
         + ["Checkpoint", "CsvLogger", "JsonLinesLogger", "LearningRate"]
     )
     for name in fastbp.callbacks.__all__:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from .. import interrupts
 from ..config import VALUE_COSTS, Config
 from ..errors import DivergedError, FastbpError, UsageError
 from ..options import (
@@ -26,11 +28,14 @@ from ..options import (
     settings_file_option,
     source_option,
 )
+from .folders import as_run_origin, checked_folder, folder_options, in_folder
 from .reading import read_dataset
 
 if TYPE_CHECKING:
     from ..data import Dataset
     from ..model import Model
+    from ..progress import LiveView
+    from ..run_folder import RunFolder
 
 __all__ = ["train"]
 
@@ -79,24 +84,27 @@ DEFAULT_MODEL = "model.safetensors"
     shell_complete=complete_path,
 )
 @option("--no-save", is_flag=True, section="Output", help="keep no model")
+@folder_options
 @settings_file_option
 @option("--show-config", is_flag=True, section="Output", help="print all settings as such a file, and do nothing else")
 @output_options
 @click.pass_context
 def train(ctx: click.Context, /, **options: Any) -> None:
-    """Train a network; write it to a model file.
+    """Train a network; write it to a model file, or all of the run to a folder.
 
-    Examples: fastbp train; fastbp train --data mnist --layers 32-16; fastbp train --data iris.csv --label species
+    Examples: fastbp train; fastbp train --data mnist --layers 32-16; fastbp train --data iris.csv --label species;
+    fastbp train --data mnist --epochs 100 --out runs/a; fastbp train --resume runs/a
     """
     from ..console import print_json
     from ..progress import LiveView
 
     chosen = {name: options[name] for name in Config.__dataclass_fields__}
-    save = None if options["no_save"] or not options["save"] else Path(options["save"])
+    folder = checked_folder(ctx, options)
+    save = None if folder or options["no_save"] or not options["save"] else Path(options["save"])
     if save is not None:
         check_destination(save)
     start = None
-    if options["init_from"]:
+    if options["init_from"] and not options["resume"]:
         from ..model import load
 
         start = load(options["init_from"])
@@ -126,10 +134,13 @@ def train(ctx: click.Context, /, **options: Any) -> None:
 
             results = with_option_names(lambda: train_seeds(dataset, config, seeds, options["threads"], view))
             result = best_of(results)
+        elif folder is not None:
+            result = run_in_folder(folder, dataset, config, start, view, options)
+            save = folder.model_file
         else:
             result = run_training(dataset, config, start, (view, *watchers), save, options["threads"] or 1)
     problem = None
-    if save is not None:
+    if save is not None and folder is None:
         try:
             result.model.save(save)
         except FastbpError as error:
@@ -141,13 +152,30 @@ def train(ctx: click.Context, /, **options: Any) -> None:
 
         print_json({**seeds_facts(results), "model": model}) if options["as_json"] else show_seeds(results, saved)
     elif options["as_json"]:
-        print_json({**result.as_dict(), "model": model})
+        print_json({**result.as_dict(), "model": model, **({"run": str(folder)} if folder else {})})
     else:
         from ..report import show_training
 
         show_training(result, saved)
     if problem is not None:
         raise problem
+    if interrupts.received():
+        raise KeyboardInterrupt(f"interrupted; training was over{f', and the model is {saved}' if saved else ''}")
+
+
+def run_in_folder(
+    folder: RunFolder, dataset: Dataset, config: Config, start: Model | None, view: LiveView, options: dict[str, Any]
+) -> Any:
+    """Train into a folder, or go on there."""
+    from ..runs import resume, train_to
+
+    how: dict[str, Any] = {"callbacks": (view,), "threads": options["threads"] or 1}
+    if options["resume"]:
+        call = partial(resume, folder.path, dataset, epochs=config.epochs, **how)
+    else:
+        how |= {"config": config, "init_from": start, "force": options["force"], "origin": as_run_origin(options)}
+        call = partial(train_to, folder.path, dataset, **how)
+    return in_folder(folder, lambda: with_option_names(call))
 
 
 def seeds_for(options: dict[str, Any]) -> list[int]:

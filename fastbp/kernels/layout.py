@@ -160,7 +160,11 @@ Layers = list[tuple[NDArray[Any], NDArray[Any]]]
 
 
 def pack(layers: Layers, plan: Plan, inputs: NDArray[Any], lanes: int, w: NDArray[Any]) -> None:
-    """Write (W, b) of every layer into the packed array; row r of the first panels is input inputs[r]."""
+    """Write (W, b) of every layer into the packed array; row r of the first panels is input inputs[r].
+
+    What lies between them becomes 0: a run that diverged leaves NaN there, which would never go away.
+    """
+    w[:] = 0
     for layer, (W, b) in enumerate(layers):
         _panels(plan, layer, lanes, w)[:, : W.shape[0]] = _columns(W[inputs] if layer == 0 else W, lanes)
         w[plan.b_start[layer] :][: b.size] = b

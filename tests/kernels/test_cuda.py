@@ -427,6 +427,37 @@ def test_another_engine_goes_on_from_a_state(optimizer, parts, blocks_together, 
 
 
 @simulated
+@pytest.mark.parametrize("blocks_together", ["forward"], indirect=True)
+def test_a_run_is_resumed_to_the_same_bits(blocks_together, tmp_path, monkeypatch):
+    """Cut within its first epoch and again within its second; the folder's file says nothing of the device's memory."""
+    import fastbp.training
+    from fastbp import Callback, resume, train_to
+    from fastbp.result import Interrupted
+
+    class Cut(Callback):
+        left = 3
+
+        def on_batches(self, *_: object) -> None:
+            self.left -= 1
+            if self.left == 0:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(fastbp.training, "batches_that_last", lambda seconds, n, spent: 2)
+    rng = np.random.default_rng(5)
+    x = rng.integers(0, 255, size=(90, 9)).astype(np.uint8)
+    data = x, (x[:, 0] > x[:, 1]).astype(int)
+    settings = {"layers": "5", "epochs": 2, "batch_size": 16, "optimizer": "adam", "dropout": 0.2, "validation": 0.2}
+    train_to(tmp_path / "whole", data, device="cuda", on_nan="restore", **settings)
+    with pytest.raises(Interrupted):
+        train_to(tmp_path / "cut", data, device="cuda", on_nan="restore", callbacks=[Cut()], **settings)
+    with pytest.raises(Interrupted):
+        resume(tmp_path / "cut", data, callbacks=[Cut()])
+    resume(tmp_path / "cut", data)
+    for name in ("model.safetensors", "config.toml"):
+        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+@simulated
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of NumPy's scalars, which the simulator computes with
 def test_divergence_shows(blocks_together):
     from fastbp.kernels.cuda_engine import CudaEngine

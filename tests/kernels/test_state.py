@@ -111,3 +111,23 @@ def test_another_optimizer_takes_what_it_can_use(name: str) -> None:
     moving.set_state(OptimizerState(None, None, 2))
     assert not moving.state().moments.any()
     assert moving.state()[1:] == (None, 2)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("optimizer", OPTIMIZER)
+def test_a_divergence_leaves_nothing_behind(name: str, optimizer: str) -> None:
+    """Once weights and state are put back, all is as in an engine that never saw NaN."""
+    tried, fresh = engine(name, optimizer=optimizer), engine(name, optimizer=optimizer)
+    theta, state = tried.parameters(), tried.state()
+    with np.errstate(all="ignore"):
+        tried.set_parameters(np.full_like(theta, np.nan))
+        tried.run(ORDER, ETAS, np.empty(7))
+        assert np.isnan(tried.parameters()).all()
+    tried.set_parameters(theta)
+    tried.set_state(state)
+    costs = np.empty((2, 7))
+    for each, found in zip((tried, fresh), costs, strict=True):
+        each.run(ORDER, ETAS, found)
+    assert costs[0].tobytes() == costs[1].tobytes()
+    assert tried.parameters().tobytes() == fresh.parameters().tobytes()
+    assert tried.evaluate("test") == fresh.evaluate("test")
