@@ -386,3 +386,14 @@ def test_interrupted_before_its_first_batch_a_resumed_run_stays_where_it_was(dat
     assert before["done"] > 0
     resume(tmp_path / "cut", data)
     assert kept(tmp_path / "cut") == kept(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("epochs", [None, 60])
+def test_a_run_that_ended_by_itself_stays_ended(data, tmp_path, epochs):
+    """Early stopping would have ended the longer run at the same epoch."""
+    settings = {"layers": "20", "epochs": 50, "learning_rate": 3.0, "schedule": "constant", "validation": 0.2}
+    first = train_to(tmp_path / "a", data, patience=3, **settings)
+    assert (first.stopped, first.epochs < 50) == ("patience", True)
+    again = resume(tmp_path / "a", data, epochs=epochs)
+    assert (again.stopped, again.history) == ("patience", first.history)
+    assert np.array_equal(again.model.parameters, first.model.parameters)
