@@ -230,6 +230,7 @@ def _facts(
         "engine": said.get("engine"),
         "seconds of training": None if seconds is None else f"{seconds:.3g}" if seconds < 100 else f"{seconds:,.0f}",
         "samples per second": None if speed is None else f"{speed:,.0f}",
+        "restores": said.get("restores") or None,
         "fastbp": said.get("fastbp", model.fastbp_version if model else None),
     }
     return [[name, str(value)] for name, value in facts.items() if value is not None]
