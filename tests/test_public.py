@@ -184,7 +184,7 @@ def test_names_of_the_package():
     assert sorted(fastbp.__all__) == sorted(
         ["__version__", "Callback", "Config", "CustomActivation", "Dataset", "Model", "Network", "TrainingResult"]
         + ["load", "load_dataset", "resume", "train", "train_many", "train_to", *STAGES, *ERRORS]
-        + ["from_sklearn", "from_torch", "to_onnx", "to_page", "to_sklearn"]
+        + ["from_sklearn", "from_torch", "to_onnx", "to_page", "to_report", "to_sklearn"]
     )
     assert set(fastbp.__all__) <= set(dir(fastbp))
     with pytest.raises(AttributeError, match="no attribute 'trian'"):
