@@ -397,3 +397,14 @@ def test_a_run_that_ended_by_itself_stays_ended(data, tmp_path, epochs):
     again = resume(tmp_path / "a", data, epochs=epochs)
     assert (again.stopped, again.history) == ("patience", first.history)
     assert np.array_equal(again.model.parameters, first.model.parameters)
+
+
+def test_an_epoch_that_has_begun_keeps_its_rates(data, tmp_path, short_chunks):
+    """linear: 0.8, 0.4 in two epochs. Four of them go on from the second, which was begun with 0.4, at 0.4 and 0.2."""
+    settings = {"layers": "5", "schedule": "linear", "learning_rate": 0.8}
+    with pytest.raises(Interrupted):
+        train_to(tmp_path / "a", data, epochs=2, callbacks=[CutAfter(5)], **settings)
+    state, _ = read_state(tmp_path / "a" / "checkpoint.safetensors")
+    assert (len(state.history), state.done) == (1, 2)
+    result = resume(tmp_path / "a", data, epochs=4)
+    assert [record.learning_rate for record in result.history] == pytest.approx([0.8, 0.4, 0.4, 0.2])
