@@ -22,7 +22,7 @@ from .run_folder import RunFolder
 __all__ = ["MEASURED", "Run", "differing_settings", "in_order", "read_runs", "run_folders", "setting_text"]
 
 # settings of `fastbp train` that tell runs apart and are not fields of Config, and what is meant where they are missing
-BESIDE_CONFIG = {"data": "digits", "label": None, "test_fraction": 0.2, "init_from": None, "threads": 1}
+BESIDE_CONFIG = {"data": None, "label": None, "test_fraction": 0.2, "init_from": None, "threads": 1}
 MEASURED = (
     "epochs",
     "best_epoch",
@@ -226,6 +226,8 @@ def _read(folder: RunFolder, name: str) -> Run:
     found = folder.settings()
     settings = {each: found.get(each, default) for each, default in {**BESIDE_CONFIG, **defaults}.items()}
     history, summary = folder.history(), folder.summary()
+    if settings["data"] is None and summary is not None:  # arrays: their name is all that is known
+        settings["data"] = summary.get("data")
     if folder.is_in_use:
         ended = "running"
     elif summary is None:

@@ -176,8 +176,15 @@ def test_only_what_differs_differs(tmp_path):
 def test_what_a_settings_file_leaves_out_has_its_default(tmp_path):
     full = make_run(tmp_path / "a", [])
     brief = make_run(tmp_path / "b", [])
-    RunFolder(brief).config_file.write_text("seed = 1\n")
+    RunFolder(brief).config_file.write_text("data = 'digits'\nseed = 1\n")
     assert differing_settings(read_runs([full, brief])) == ("seed",)
+
+
+def test_arrays_have_their_name(tmp_path):
+    named, nameless = make_run(tmp_path / "a", [], {"data": "arrays"}), make_run(tmp_path / "b", [])
+    for folder in (named, nameless):
+        RunFolder(folder).config_file.write_text("")
+    assert [run.settings["data"] for run in read_runs([named, nameless])] == ["arrays", None]
 
 
 def test_settings_as_people_write_them():

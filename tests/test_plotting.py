@@ -296,6 +296,18 @@ def test_without_its_data_curves_and_weights_are_drawn(image_run, tmp_path, gone
     assert any(text.startswith("answers and mistakes are not drawn") for text in texts_of(drawing.figure))
 
 
+def test_a_run_of_train_to_on_arrays(tmp_path):
+    """Training itself writes the folder; where its arrays are, nobody knows."""
+    data = ([[0.0], [1.0]] * 4, [0, 1] * 4)
+    result = fastbp.train_to(tmp_path / "run", data, layers="", epochs=2, engine="reference")
+    drawing = draw(read_runs([tmp_path / "run"]))
+    assert lines_of(drawing.figure)["loss"] == ([1, 2], [record.loss for record in result.history])
+    assert drawing.remarks == ("answers and mistakes are not drawn: the run's data are arrays, not a file",)
+    assert "arrays, 1-2" in texts_of(drawing.figure)
+    fastbp.train_to(tmp_path / "other", data, layers="", epochs=3, engine="reference")
+    assert "2 runs on arrays" in texts_of(fastbp.plot_run(tmp_path / "run", tmp_path / "other"))
+
+
 # --- other kinds of runs ----------------------------------------------------------------------------------------------
 
 

@@ -15,6 +15,7 @@ from ..comparing import Run, differing_settings, in_order, read_runs, setting_te
 from ..errors import FastbpError, UsageError
 from ..mistakes import Answers, answers_of, dataset_of
 from ..model import Model
+from ..model_checks import last_part
 from .answers import draw_confusion, draw_mistakes, draw_predictions, draw_residuals
 from .curves import draw_history, points_of
 from .several import draw_list, draw_overlay, line_looks, list_height
@@ -101,7 +102,7 @@ def draw(runs: Sequence[Run], style: str = "light", progress: Progress | None = 
 
 def _known(run: Run, progress: Progress | None) -> _Known:
     """The model of a run and its answers, as far as they can be had."""
-    nothing = _Known(None, None, (), str(run.settings["data"]), ())
+    nothing = _Known(None, None, (), str(run.settings["data"] or "data"), ())
     if not run.folder.model_file.exists():
         return nothing
     try:
@@ -109,6 +110,8 @@ def _known(run: Run, progress: Progress | None) -> _Known:
     except UsageError as error:  # activations of a user's own
         return nothing._replace(remarks=(f"the model is not drawn: {error}",))
     known = nothing._replace(model=model, data_name=model.data_name or nothing.data_name)
+    if "data" not in run.folder.settings():
+        return known._replace(remarks=("answers and mistakes are not drawn: the run's data are arrays, not a file",))
     try:
         dataset = dataset_of(run.folder, progress)
         answers = answers_of(model, dataset)
@@ -157,7 +160,7 @@ def _draw_head(figure: Any, run: Run, known: _Known, style: Style) -> None:
     settings, measured = run.settings, run.measured
     page = Panel(figure, MARGIN, 0, WIDTH - 2 * MARGIN, HEAD)
     network = str(known.model.network) if known.model is not None else str(settings["layers"])
-    page.write(0, 0.46, short(f"{_last_part(known.data_name)}, {network}", 60), fontsize=LARGE, fontweight="bold")
+    page.write(0, 0.46, short(f"{last_part(known.data_name)}, {network}", 60), fontsize=LARGE, fontweight="bold")
     how = [settings["activation"]] if known.model is None or len(known.model.network.sizes) > 2 else []
     how.append(settings["optimizer"])
     for name, words in (("learning_rate", "learning rate {}"), ("batch_size", "batches of {}"), ("seed", "seed {}")):
@@ -178,10 +181,6 @@ def _draw_head(figure: Any, run: Run, known: _Known, style: Style) -> None:
         page.write(page.width, 0.68, what, fontsize=NORMAL, color=style.quiet, ha="right")
 
 
-def _last_part(name: str) -> str:
-    return os.path.basename(name.rstrip("/\\")) or name
-
-
 def _draw_several(runs: Sequence[Run], style: Style) -> Drawing:
     """Curves, and a list of the runs: beside the curves where it is short, at their right where it is long."""
     looks = line_looks(len(runs), style)
@@ -191,8 +190,8 @@ def _draw_several(runs: Sequence[Run], style: Style) -> Drawing:
     height = HEAD + max(rows * EACH, 0.0 if short_list else list_height(len(runs))) + 0.2
     figure = _figure(height, style)
     page = Panel(figure, MARGIN, 0, WIDTH - 2 * MARGIN, HEAD)
-    names = {str(run.settings["data"]) for run in runs}
-    where = f" on {_last_part(names.pop())}" if len(names) == 1 else ""
+    names = {run.settings["data"] for run in runs} - {None}
+    where = f" on {last_part(str(names.pop()))}" if len(names) == 1 else ""
     page.write(0, 0.46, short(f"{len(runs)} runs{where}", 60), fontsize=LARGE, fontweight="bold")
     validated = all(run.measured["validation_loss"] is not None for run in runs)
     words = f"best first, by {'validation' if validated else 'training'} cost"
