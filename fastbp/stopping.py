@@ -14,7 +14,12 @@ from .errors import UsageError
 from .metrics import EpochRecord
 from .watching import Callback, Plan
 
-__all__ = ["EarlyStopping", "KeepBest", "StopBelow", "StopOnNaN", "TimeLimit", "stopping_for"]
+__all__ = ["EarlyStopping", "KeepBest", "StopBelow", "StopOnNaN", "TimeLimit", "judging_cost", "stopping_for"]
+
+
+def judging_cost(record: EpochRecord) -> float:
+    """What an epoch is judged by: its validation cost; without validation samples, its training cost."""
+    return record.loss if record.validation_loss is None else record.validation_loss
 
 
 class KeepBest(Callback):
@@ -29,9 +34,8 @@ class KeepBest(Callback):
         self.best, self._lowest = None, math.inf
 
     def on_epoch(self, record: EpochRecord) -> None:
-        cost = record.loss if record.validation_loss is None else record.validation_loss
-        if cost < self._lowest:
-            self._lowest, self.best = cost, self._run.parameters()
+        if judging_cost(record) < self._lowest:
+            self._lowest, self.best = judging_cost(record), self._run.parameters()
 
     def on_end(self, reason: str) -> None:
         if self.best is not None and reason != "failed":

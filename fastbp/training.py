@@ -37,7 +37,7 @@ from .result import Interrupted, TrainingResult
 from .resuming import check_state, go_on, state_of
 from .run_state import RunState
 from .schedules import Schedule
-from .stopping import KeepBest, stopping_for
+from .stopping import KeepBest, judging_cost, stopping_for
 from .streams import stream_key
 from .watching import Callback, Plan
 
@@ -398,8 +398,8 @@ class Run:
         assert self._ended is not None
         engine, validation = self._engine, self._validate()
         train, test = engine.evaluate("train"), engine.evaluate("test")
-        validated = [record for record in self._history if record.validation_loss is not None]
-        best = min(validated, key=lambda record: record.validation_loss or 0.0, default=None)
+        judged = self._history if self._judge is not None or self.best() is not None else []
+        best = min(judged, key=judging_cost, default=None)
         return TrainingResult(
             model=self.model(),
             history=tuple(self._history),
