@@ -16,7 +16,7 @@ from typing import Any
 
 from .config import Config
 from .errors import UsageError
-from .metrics import EpochRecord
+from .metrics import EpochRecord, best_record
 from .run_folder import RunFolder
 
 __all__ = ["MEASURED", "Run", "differing_settings", "in_order", "read_runs", "run_folders", "setting_text"]
@@ -240,7 +240,7 @@ def _read(folder: RunFolder, name: str) -> Run:
 
 def _measured(history: Sequence[EpochRecord], summary: Mapping[str, Any] | None) -> dict[str, Any]:
     """The numbers of a run, from its summary; while there is none, from the best epoch."""
-    best = _best_record(history)
+    best = best_record(history)
     if summary is None:
         values: dict[str, Any] = {} if best is None else best.as_dict()
         values |= {"epochs": len(history), "seconds": sum(record.seconds for record in history)}
@@ -250,11 +250,3 @@ def _measured(history: Sequence[EpochRecord], summary: Mapping[str, Any] | None)
     if values.get("best_epoch") is None:
         values["best_epoch"] = None if best is None else best.epoch
     return {name: values[name] if _is_finite(values.get(name)) else None for name in MEASURED}
-
-
-def _best_record(history: Sequence[EpochRecord]) -> EpochRecord | None:
-    """The record with the lowest validation cost; without such costs, with the lowest training cost."""
-    validated = [record for record in history if _is_finite(record.validation_loss)]
-    if validated:
-        return min(validated, key=lambda record: record.validation_loss or 0.0)
-    return min((record for record in history if _is_finite(record.loss)), key=lambda record: record.loss, default=None)

@@ -11,15 +11,10 @@ from numpy.typing import NDArray
 
 from .config import Config
 from .errors import UsageError
-from .metrics import EpochRecord
+from .metrics import EpochRecord, judging_cost
 from .watching import Callback, Plan
 
-__all__ = ["EarlyStopping", "KeepBest", "StopBelow", "StopOnNaN", "TimeLimit", "judging_cost", "stopping_for"]
-
-
-def judging_cost(record: EpochRecord) -> float:
-    """What an epoch is judged by: its validation cost; without validation samples, its training cost."""
-    return record.loss if record.validation_loss is None else record.validation_loss
+__all__ = ["EarlyStopping", "KeepBest", "StopBelow", "StopOnNaN", "TimeLimit", "stopping_for"]
 
 
 class KeepBest(Callback):

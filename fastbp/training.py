@@ -27,7 +27,7 @@ from .errors import DivergedError, UsageError
 from .iterations import Iterations
 from .kernels import Engine, Evaluation, announce_compiling, open_engine
 from .lbfgs import scipy_minimize
-from .metrics import EpochRecord
+from .metrics import EpochRecord, best_record
 from .model import Model
 from .network import Network
 from .opening import open_engines
@@ -37,7 +37,7 @@ from .result import Interrupted, TrainingResult
 from .resuming import check_state, go_on, state_of
 from .run_state import RunState
 from .schedules import Schedule
-from .stopping import KeepBest, judging_cost, stopping_for
+from .stopping import KeepBest, stopping_for
 from .streams import stream_key
 from .watching import Callback, Plan
 
@@ -398,8 +398,7 @@ class Run:
         assert self._ended is not None
         engine, validation = self._engine, self._validate()
         train, test = engine.evaluate("train"), engine.evaluate("test")
-        judged = self._history if self._judge is not None or self.best() is not None else []
-        best = min(judged, key=judging_cost, default=None)
+        best = best_record(self._history) if self._judge is not None or self.best() is not None else None
         return TrainingResult(
             model=self.model(),
             history=tuple(self._history),
