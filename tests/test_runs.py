@@ -47,6 +47,7 @@ KINDS: dict[str, dict[str, Any]] = {
         "learning_rate": 0.01,
         "schedule": "adaptive",
         "rate_patience": 1,
+        "min_delta": 10.0,  # no cost is lower by that much: the rate falls after every epoch
         "validation": 0.2,
     },
     "in order, clipped": {"layers": "7", "shuffle": False, "clip_norm": 0.5, "evaluate": "end"},
