@@ -7,6 +7,7 @@ platformdirs only.
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import stat
@@ -18,6 +19,8 @@ from typing import BinaryIO
 from .errors import DataError, FastbpError
 
 __all__ = ["cache_directory", "is_private", "open_regular", "reason", "write_atomically"]
+
+NO_FOLDERS = (errno.EINVAL, errno.EBADF, errno.ENOTSUP)  # some network file systems bring files to the disk, only
 
 
 def reason(error: BaseException) -> str:
@@ -78,12 +81,18 @@ def write_atomically(
 
 
 def _sync_folder(folder: Path) -> None:
-    """Bring a folder's list of names to the disk, on systems where a folder can be opened."""
+    """Bring a folder's list of names to the disk, on systems and file systems where folders can be opened for that."""
     if os.name == "nt":
         return
-    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # one that may be written and not read
+        return
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NO_FOLDERS:
+            raise
     finally:
         os.close(descriptor)
 
