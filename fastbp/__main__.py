@@ -83,13 +83,16 @@ def _say(message: object) -> None:
     """An error for people, on stderr; a closed or full stderr is no further error."""
     import click
 
-    from .console import printable
+    from .console import complain, printable
 
     try:
+        if isinstance(message, click.UsageError) and message.ctx is not None:
+            usage = message.ctx.get_usage()
+            click.echo(f"{usage}\nTry '{message.ctx.command_path} --help' for help.\n", err=True)
         if isinstance(message, click.ClickException):
-            message.show()
+            complain(message.format_message())
         else:
-            click.echo(f"Error: {printable(message, 4000)}", err=True)
+            complain(printable(message, 4000))
     except (OSError, ValueError):
         return
 

@@ -42,7 +42,7 @@ __all__ = ["train"]
 DEFAULT_MODEL = "model.safetensors"
 
 
-@click.command(cls=SectionedCommand)
+@click.command(cls=SectionedCommand, short_help="Train a network; write a model file, or a run folder.")
 @source_option
 @data_options
 @setting_options
@@ -132,6 +132,7 @@ def train(ctx: click.Context, /, **options: Any) -> None:
         if seeds:
             from ..seeds import best_of, train_seeds
 
+            view.n_results = len(seeds)
             results = with_option_names(lambda: train_seeds(dataset, config, seeds, options["threads"], view))
             result = best_of(results)
         elif folder is not None:
@@ -156,7 +157,7 @@ def train(ctx: click.Context, /, **options: Any) -> None:
     else:
         from ..report import show_training
 
-        show_training(result, saved)
+        show_training(result, saved, keeps_best=folder is not None)
     if problem is not None:
         raise problem
     if interrupts.received():
