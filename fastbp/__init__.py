@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .network import Network
     from .onnx_export import to_onnx
     from .page import to_page
+    from .report_page import to_report
     from .result import TrainingResult
     from .runs import resume, train_to
     from .training import train
@@ -53,6 +54,7 @@ __all__ = [
     "resume",
     "to_onnx",
     "to_page",
+    "to_report",
     "to_sklearn",
     "train",
     "train_many",
@@ -72,6 +74,7 @@ _HOMES = {
     "network": ("Network",),
     "onnx_export": ("to_onnx",),
     "page": ("to_page",),
+    "report_page": ("to_report",),
     "result": ("TrainingResult",),
     "runs": ("resume", "train_to"),
     "training": ("train",),

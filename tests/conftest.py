@@ -8,11 +8,12 @@ from __future__ import annotations
 import ctypes
 import ipaddress
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,11 @@ import numpy as np
 import pytest
 
 hypothesis.settings.register_profile("fastbp", derandomize=True, deadline=None, database=None)
+
+BROWSER_FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --window-size=1240,1000"
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -147,3 +153,22 @@ def fashion_folder(real_data: Path) -> Path:
     if not (real_data / "fashion").is_dir():
         pytest.skip(f"there is no fashion/ in FASTBP_DATA ({real_data})")
     return real_data / "fashion"
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A headless browser with a profile of its own."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="these tests need selenium")
+    names = ("chromium", "chromium-browser", "google-chrome")
+    binary = next(filter(None, map(shutil.which, names)), None)
+    driver = shutil.which("chromedriver")
+    if binary is None or driver is None:
+        pytest.skip("these tests need Chromium or Chrome, and chromedriver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = binary
+    for flag in [*BROWSER_FLAGS.split(), f"--user-data-dir={tmp_path_factory.mktemp('profile')}"]:
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield opened
+    opened.quit()

@@ -127,7 +127,7 @@ def test_a_run_that_is_cut_and_resumed_ends_with_the_same_bits(data, tmp_path, s
     train_to(tmp_path / "whole", data, **settings)
     cuts, done = 0, set()
     count = 1
-    while True:
+    for _ in range(100):
         try:
             if cuts == 0:
                 train_to(tmp_path / "cut", data, callbacks=[CutAfter(2)], **settings)
@@ -386,3 +386,25 @@ def test_interrupted_before_its_first_batch_a_resumed_run_stays_where_it_was(dat
     assert before["done"] > 0
     resume(tmp_path / "cut", data)
     assert kept(tmp_path / "cut") == kept(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("epochs", [None, 60])
+def test_a_run_that_ended_by_itself_stays_ended(data, tmp_path, epochs):
+    """Early stopping would have ended the longer run at the same epoch."""
+    settings = {"layers": "20", "epochs": 50, "learning_rate": 3.0, "schedule": "constant", "validation": 0.2}
+    first = train_to(tmp_path / "a", data, patience=3, **settings)
+    assert (first.stopped, first.epochs < 50) == ("patience", True)
+    again = resume(tmp_path / "a", data, epochs=epochs)
+    assert (again.stopped, again.history) == ("patience", first.history)
+    assert np.array_equal(again.model.parameters, first.model.parameters)
+
+
+def test_an_epoch_that_has_begun_keeps_its_rates(data, tmp_path, short_chunks):
+    """linear: 0.8, 0.4 in two epochs. Four of them go on from the second, which was begun with 0.4, at 0.4 and 0.2."""
+    settings = {"layers": "5", "schedule": "linear", "learning_rate": 0.8}
+    with pytest.raises(Interrupted):
+        train_to(tmp_path / "a", data, epochs=2, callbacks=[CutAfter(5)], **settings)
+    state, _ = read_state(tmp_path / "a" / "checkpoint.safetensors")
+    assert (len(state.history), state.done) == (1, 2)
+    result = resume(tmp_path / "a", data, epochs=4)
+    assert [record.learning_rate for record in result.history] == pytest.approx([0.8, 0.4, 0.4, 0.2])

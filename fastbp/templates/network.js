@@ -79,16 +79,3 @@ function decodeNetwork(stored) {
     samples: stored.samples.map((sample) => ({ name: sample.name, pixels: decodeBytes(sample.pixels) })),
   };
 }
-
-/* {type, base64} -> numbers; the bytes are little-endian, whatever this machine's are. A plain number stays one. */
-function decodeNumbers(stored) {
-  if (typeof stored === "number") return stored;
-  const view = new DataView(decodeBytes(stored.base64).buffer);
-  return stored.type === "float32"
-    ? Float32Array.from({ length: view.byteLength / 4 }, (_, i) => view.getFloat32(4 * i, true))
-    : Float64Array.from({ length: view.byteLength / 8 }, (_, i) => view.getFloat64(8 * i, true));
-}
-
-function decodeBytes(base64) {
-  return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
-}

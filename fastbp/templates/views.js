@@ -1,18 +1,11 @@
 "use strict";
 /* What is seen of the network: the units with the lines between them, pictures of weights, bars of outputs. Every view
-   gets the network and its activations, and changes nothing. Texts go into the page as texts, never as HTML. */
+   gets the network and its activations, and changes nothing. */
 
 const STRONGEST = 70; // lines between two layers; all of them would be a grey wall
 const MOST_PICTURES = 64;
 const ENOUGH = 15; // pixels from unit to unit
 const BOUNDED = ["sigmoid", "tanh", "softmax", "step"]; // activations that need no larger one to be compared with
-
-function element(tag, className, text = "") {
-  const made = document.createElement(tag);
-  made.className = className;
-  made.textContent = text;
-  return made;
-}
 
 function colours() {
   const style = getComputedStyle(document.documentElement);
@@ -26,15 +19,6 @@ function colours() {
 function brightness(a, activation) {
   const highest = BOUNDED.includes(activation) ? 1 : a.reduce((most, v) => Math.max(most, Math.abs(v)), 1e-9);
   return Array.from(a, (v) => v / highest);
-}
-
-/* A canvas of side * side pixels; colourOf(k) is [red, green, blue, alpha]. */
-function picture(side, colourOf, canvas = document.createElement("canvas")) {
-  canvas.width = canvas.height = side;
-  const image = new ImageData(side, side);
-  for (let k = 0; k < side * side; k++) image.data.set(colourOf(k), 4 * k);
-  canvas.getContext("2d").putImageData(image, 0, 0);
-  return canvas;
 }
 
 /* The connections into a layer that add most to its net inputs: [k, j, a_k W_kj], the strongest one first. */
@@ -74,8 +58,9 @@ function places(n, box) {
   return { spots, radius: Math.max(pitch * 0.34, 1) };
 }
 
-/* The input as a picture, all units, and the strongest connections between them; layers is null without a drawing. */
-function showNetwork(canvas, network, pixels, layers) {
+/* The input as a picture of bytes, all units, and the strongest connections between them; layers is null without a
+   drawing. */
+function showNetwork(canvas, network, grey, layers) {
   const [width, height, fine] = [canvas.clientWidth, canvas.clientHeight, window.devicePixelRatio || 1];
   canvas.width = width * fine;
   canvas.height = height * fine;
@@ -102,7 +87,7 @@ function showNetwork(canvas, network, pixels, layers) {
   const spotOf = (l, k) => (l ? columns[l - 1].spots[k] : pixelAt(k));
 
   context.imageSmoothingEnabled = false;
-  context.drawImage(picture(side, (k) => [pixels[k], pixels[k], pixels[k], 255]), 0, top, input, input);
+  context.drawImage(greyPicture(side, side, grey), 0, top, input, input);
   context.strokeStyle = colour.quiet;
   context.strokeRect(0.5, top + 0.5, input - 1, input - 1);
   if (layers) {
@@ -147,10 +132,6 @@ function showNetwork(canvas, network, pixels, layers) {
   }
 }
 
-function longest(texts) {
-  return Math.max(...texts.map((text) => text.length), 0);
-}
-
 /* A unit at rest is dim; one that is active is filled, and glows where it is dark. */
 function unit(context, x, y, radius, share, colour) {
   const disc = (style, alpha) => {
@@ -178,7 +159,7 @@ function showWeights(list, network) {
   const plus = [236, 112, 10];
   const minus = [40, 122, 228];
   return Array.from({ length: Math.min(n, MOST_PICTURES) }, (_, j) => {
-    const canvas = picture(network.side, (k) => {
+    const canvas = picture(network.side, network.side, (k) => {
       const weight = W[k * n + j] / most;
       const share = Math.abs(weight) ** 0.6; // so that weak ones are seen, too
       return [...(weight < 0 ? minus : plus), 255 * share];

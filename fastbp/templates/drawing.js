@@ -1,27 +1,30 @@
 "use strict";
-/* The page: what is drawn goes through the network, and the views show what comes of it. */
+/* The part of a page in which one draws: a picture goes through the network, and the views show what comes of it. */
 
-const byId = (id) => document.getElementById(id);
 const network = decodeNetwork(JSON.parse(byId("model").textContent));
 const SURE = 0.9; // an answer with this probability is a sure one
 
 const pad = openPad(byId("pad"), (lasting) => (lasting ? look("drawing", null, true) : soon(() => look("drawing"))));
 const bars = showBars(byId("outputs"), network);
 const frames = showWeights(byId("weights"), network);
-const state = { kind: "blank", pixels: new Uint8Array(network.side ** 2), layers: null, y: null };
+const BLANK = new Uint8Array(network.side ** 2);
+const state = { kind: "blank", pixels: BLANK, grey: BLANK, about: "", layers: null, y: null };
 let waiting = null; // what is done before the next picture on the screen
 
-/* A new picture: pixels as they are, or, without them, the drawing on the pad as MNIST would show it. The answer is
-   read out when it is there to stay, not after every movement of the pen. */
-function look(kind, pixels = null, lasting = false) {
-  const found = pixels ?? prepare(pad, network.side, network.centre);
+/* A new picture: a given one as it is, or, without it, the drawing on the pad as MNIST would show it. The answer is
+   read out when it is there to stay, not after every movement of the pen. Given are {pixels}, and perhaps a sentence
+   `about` them, and `grey`, bytes that show pixels which are none. */
+function look(kind, given = null, lasting = false) {
+  const found = given ? given.pixels : prepare(pad, network.side, network.centre);
   state.kind = found ? kind : "blank";
-  state.pixels = found ?? new Uint8Array(network.side ** 2);
+  state.pixels = found ?? BLANK;
+  state.grey = given?.grey ?? state.pixels;
+  state.about = given?.about ?? "";
   state.layers = found && activations(network, found);
   state.y = found && outputs(network, state.layers.at(-1));
   waiting = null;
   show();
-  if (lasting) byId("spoken").textContent = found ? spoken() : "The pad is empty.";
+  if (lasting) byId("spoken").textContent = found ? `${spoken()} ${state.about}`.trim() : "The pad is empty.";
 }
 
 /* A pen may move more often than the screen shows a new picture. */
@@ -31,8 +34,8 @@ function soon(task) {
 }
 
 function show() {
-  const { pixels, layers, y, kind } = state;
-  showNetwork(byId("network"), network, pixels, layers);
+  const { grey, layers, y } = state;
+  showNetwork(byId("network"), network, grey, layers);
   lightWeights(frames, network, layers && layers[1]);
   const best = y && network.classNames.length ? answer(network, y) : -1;
   fillBars(bars, y && shown(y), best, network.percent);
@@ -43,7 +46,7 @@ function show() {
   }
   name.classList.toggle("long", longest(network.classNames) > 4);
   byId("answer").replaceChildren(name, certainty);
-  byId("remark").textContent = remark(kind, y, best);
+  byId("remark").textContent = remark(y, best);
 }
 
 /* What the bars stand for: one output that tells two classes apart is shown as both of them. */
@@ -65,8 +68,8 @@ function spoken() {
   return `${what} is taken for ${network.classNames[best]}${certainty}.`;
 }
 
-function remark(kind, y, best) {
-  if (kind !== "noise" || best < 0) return "";
+function remark(y, best) {
+  if (state.kind !== "noise" || best < 0) return state.about;
   const sure = network.percent && shown(y)[best] >= SURE;
   const certain = sure ? ", and yet the network is sure of its answer" : "";
   return `There is nothing in this picture${certain}. No output of the network says \u201cnone of these\u201d.`;
@@ -75,7 +78,7 @@ function remark(kind, y, best) {
 function noise() {
   const pixels = new Uint8Array(network.side ** 2).map(() => 256 * Math.random());
   pad.load(pixels, network.side, true);
-  look("noise", pixels, true);
+  look("noise", { pixels }, true);
 }
 
 byId("clear").addEventListener("click", () => {
@@ -85,20 +88,18 @@ byId("clear").addEventListener("click", () => {
 byId("noise").addEventListener("click", noise);
 
 const take = (sample, lasting) => {
-  pad.load(sample.pixels, network.side, true);
-  look("sample", sample.pixels, lasting);
+  pad.load(sample.grey ?? sample.pixels, network.side, true);
+  look("sample", sample, lasting);
 };
 for (const sample of network.samples) {
   const button = element("button", "");
   button.type = "button";
   button.setAttribute("aria-label", `Sample of ${sample.name}`);
-  button.append(picture(network.side, (k) => [sample.pixels[k], sample.pixels[k], sample.pixels[k], 255]));
+  button.append(greyPicture(network.side, network.side, sample.pixels));
   button.addEventListener("click", () => take(sample, true));
   byId("samples").append(button);
 }
 
-byId("facts").textContent = network.facts;
-byId("origin").textContent = network.origin;
 const hidden = network.layers[0].b.length - frames.length;
 byId("more").textContent = hidden > 0 ? `And ${hidden} more.` : "";
 new ResizeObserver(show).observe(byId("network"));
