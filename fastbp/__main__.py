@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from io import TextIOWrapper
 
 from . import interrupts
 from .errors import FastbpError
@@ -19,6 +20,8 @@ def main() -> int:
     """Run the command line of this process; returns its exit code."""
     gc.set_threshold(200_000, 50, 50)  # imports make many objects that live on: looking at them again costs 40 ms
     interrupts.listen()
+    if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # for names in letters that a pipe on Windows lacks
     code = 0
     try:
         from .cli import cli

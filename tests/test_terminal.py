@@ -543,3 +543,26 @@ def test_without_stderr_a_run_is_a_run(workplace):
     assert process.returncode == 0
     assert process.stdout.startswith("test accuracy")
     assert (workplace / "closed.safetensors").is_file()
+
+
+def test_names_in_letters_that_the_encoding_lacks(workplace):
+    """Such as a pipe's on Windows: escaped, as on stderr, and no error."""
+    rows = "".join(f"{k % 3 + k / 100},{'süß größe 数字'.split()[k % 3]}\n" for k in range(60))
+    (workplace / "names.csv").write_text("x,kind\n" + rows, encoding="utf-8")
+    options = ["--data", "names.csv", "--label", "kind"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "cp1252"}
+    outputs = []
+    for command in (
+        ["train", *options, "--epochs", "1", "--engine", "reference", "--save", "数.safetensors", "--quiet"],
+        ["eval", "数.safetensors", *options, "--quiet"],
+        ["data", "show", *options[1:], "--quiet"],
+    ):
+        process = subprocess.run(
+            [sys.executable, "-m", "fastbp", *command], cwd=workplace, env=environment, capture_output=True, timeout=60
+        )
+        assert (process.returncode, process.stderr) == (0, b"")
+        outputs.append(process.stdout.decode("cp1252"))
+    assert "\\u6570.safetensors (" in outputs[0]
+    for output in outputs[1:]:
+        assert "süß" in output
+        assert "\\u6570\\u5b57" in output
