@@ -47,7 +47,7 @@ class LiveView:
 
     def __init__(self, quiet: bool = False, data_name: str = "") -> None:
         self.data_name = data_name
-        self.n_results = 0  # of `on_result`, where somebody knows it
+        self._n_results = 0  # of `on_result`, where somebody knows it
         self._stream = None if quiet else sys.stderr
         self._moving = fancy(self._stream)
         self._bar = Bar(self._stream)
@@ -174,6 +174,13 @@ class LiveView:
         """Print the rows that wait, and take the bar away."""
         self._finish_rows()
 
+    def expect(self, n_results: int, n_epochs: int) -> None:
+        """So many networks will be trained, of which nothing is heard before the first is done."""
+        self._n_results = n_results
+        self._fact("data", printable(self.data_name))
+        networks = "network" if n_results == 1 else "networks"
+        self._fact("training", f"{n_results:,} {networks} side by side, {n_epochs:,} epochs each")
+
     def on_result(self, number: int, result: TrainingResult) -> None:
         """One of many networks is done."""
         interrupts.check()
@@ -186,8 +193,8 @@ class LiveView:
         ended = "" if result.stopped in ("epochs", "patience", "stop_below", "converged") else f"  {result.stopped}"
         self._line(f"{result.seed:>7} {cells_text}{ended}")
         self._done += 1
-        if 0 < self._done < self.n_results:
-            self._move(f"network {self._done + 1} of {self.n_results}", self._done / self.n_results)
+        if 0 < self._done < self._n_results:
+            self._move(f"network {self._done + 1} of {self._n_results}", self._done / self._n_results)
 
     def _move_to(self, epoch: int, share: float, loss: float) -> None:
         """Show that the run is at this epoch; `share` is 2.5 in the middle of the third."""

@@ -311,9 +311,10 @@ def test_a_dumb_terminal_gets_rows_only(world, monkeypatch):
     assert [line.split()[0] for line in world.lines()[-301:-1]] == [str(epoch) for epoch in range(1, 301)]
 
 
-def test_networks_side_by_side_are_counted(world, monkeypatch):
-    with world.view() as view:
-        view.n_results = 4
+def test_networks_side_by_side_are_counted(world):
+    with world.view(data_name="fake") as view:
+        view.expect(4, 30)
+        assert world.lines()[:2] == ["data      fake", "training  4 networks side by side, 30 epochs each"]
         for seed in range(2):
             world.now += 10
             view.on_result(seed, result_of(seed=seed))
@@ -547,7 +548,7 @@ def test_without_stderr_a_run_is_a_run(workplace):
 
 def test_names_in_letters_that_the_encoding_lacks(workplace):
     """Such as a pipe's on Windows: escaped, as on stderr, and no error."""
-    rows = "".join(f"{k % 3 + k / 100},{'süß größe 数字'.split()[k % 3]}\n" for k in range(60))
+    rows = "".join(f"{k % 3 + k / 100},{['süß', 'größe', '数字'][k % 3]}\n" for k in range(60))
     (workplace / "names.csv").write_text("x,kind\n" + rows, encoding="utf-8")
     options = ["--data", "names.csv", "--label", "kind"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "cp1252"}

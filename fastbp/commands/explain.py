@@ -126,8 +126,11 @@ def explain(**options: Any) -> None:
     Without options, a worked example of two inputs, two hidden units and two outputs. Other small networks: a MODEL
     file, or --layers. Other samples: --input and --target, or --data and --index.
 
-    Examples: fastbp explain; fastbp explain --layers 2-3-2 --activation tanh; fastbp explain --data iris.csv --label
-    species --layers 3
+    \b
+    Examples:
+      fastbp explain
+      fastbp explain --layers 2-3-2 --activation tanh
+      fastbp explain --data iris.csv --label species --layers 3
     """
     from ..console import print_json
     from ..explaining import check_size, counts_up_to, explanation_facts, show_explanation

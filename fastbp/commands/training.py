@@ -92,8 +92,13 @@ DEFAULT_MODEL = "model.safetensors"
 def train(ctx: click.Context, /, **options: Any) -> None:
     """Train a network; write it to a model file, or all of the run to a folder.
 
-    Examples: fastbp train; fastbp train --data mnist --layers 32-16; fastbp train --data iris.csv --label species;
-    fastbp train --data mnist --epochs 100 --out runs/a; fastbp train --resume runs/a
+    \b
+    Examples:
+      fastbp train
+      fastbp train --data mnist --layers 32-16
+      fastbp train --data iris.csv --label species
+      fastbp train --data mnist --epochs 100 --out runs/a
+      fastbp train --resume runs/a
     """
     from ..console import print_json
     from ..progress import LiveView
@@ -132,7 +137,7 @@ def train(ctx: click.Context, /, **options: Any) -> None:
         if seeds:
             from ..seeds import best_of, train_seeds
 
-            view.n_results = len(seeds)
+            view.expect(len(seeds), config.epochs)
             results = with_option_names(lambda: train_seeds(dataset, config, seeds, options["threads"], view))
             result = best_of(results)
         elif folder is not None:

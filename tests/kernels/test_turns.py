@@ -58,9 +58,13 @@ def test_outside_of_a_block_there_are_no_turns(tmp_path):
 
 
 def test_a_block_that_is_broken_off_ends_the_turn(tmp_path):
-    with pytest.raises(KeyboardInterrupt), together(), together():
-        take_turn(tmp_path / "a.kernel")
-        raise KeyboardInterrupt
+    def broken_off() -> None:
+        with together(), together():
+            take_turn(tmp_path / "a.kernel")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        broken_off()
     assert locks(tmp_path) == []
     assert not take_turn(tmp_path / "a.kernel")
 
