@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .network import Network
     from .onnx_export import to_onnx
     from .page import to_page
+    from .plotting import plot_run
     from .report_page import to_report
     from .result import TrainingResult
     from .runs import resume, train_to
@@ -51,6 +52,7 @@ __all__ = [
     "load",
     "load_dataset",
     "output_delta",
+    "plot_run",
     "resume",
     "to_onnx",
     "to_page",
@@ -74,6 +76,7 @@ _HOMES = {
     "network": ("Network",),
     "onnx_export": ("to_onnx",),
     "page": ("to_page",),
+    "plotting": ("plot_run",),
     "report_page": ("to_report",),
     "result": ("TrainingResult",),
     "runs": ("resume", "train_to"),

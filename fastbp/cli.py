@@ -2,7 +2,7 @@
 
     fastbp train | eval MODEL | predict MODEL IMAGE... | inspect MODEL | explain [MODEL] | info [MODEL]
     fastbp data list, get, verify, show | export MODEL FILE | import WEIGHTS MODEL | report RUN [FILE]
-    fastbp warmup | bench | doctor
+    fastbp plot RUN... | compare RUN... | warmup | bench | doctor
 
 Options that are settings come from the fields of `Config`, with their defaults, limits and help texts. NumPy, Numba
 and rich are imported by the commands that need them, so that `fastbp --help` answers at once.
@@ -20,6 +20,7 @@ from .commands.inspect import inspect
 from .commands.machine import bench, doctor, warmup
 from .commands.model import evaluate, info, predict
 from .commands.report import report
+from .commands.runs import compare, plot
 from .commands.training import train
 
 __all__ = ["cli"]
@@ -36,5 +37,7 @@ def cli() -> None:
     """
 
 
-for command in (train, evaluate, predict, inspect, explain, data, info, export, import_, report, warmup, bench, doctor):
+for command in (train, evaluate, predict, inspect, explain, report, plot, compare, data, info):
+    cli.add_command(command)
+for command in (export, import_, warmup, bench, doctor):
     cli.add_command(command)

@@ -6,7 +6,10 @@ of a network is measured by `fastbp.model.Model.evaluate`. NumPy only.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -14,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .errors import UsageError
 
-__all__ = ["EpochRecord", "accuracy", "confusion_matrix"]
+__all__ = ["EpochRecord", "accuracy", "best_record", "confusion_matrix", "judging_cost"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +64,24 @@ class EpochRecord:
     def as_dict(self) -> dict[str, Any]:
         """All fields by name, JSON-ready."""
         return dict(vars(self))
+
+
+def judging_cost(record: EpochRecord) -> float:
+    """What an epoch is judged by: its validation cost; without validation samples, its training cost."""
+    return record.loss if record.validation_loss is None else record.validation_loss
+
+
+def best_record(history: Iterable[EpochRecord]) -> EpochRecord | None:
+    """The record with the lowest validation cost, the first of equals; without such costs, the lowest training cost.
+
+    What is no finite number counts as not measured; None where nothing is.
+    """
+    records = list(history)
+    for name in ("validation_loss", "loss"):
+        measured = [each for each in records if (cost := getattr(each, name)) is not None and math.isfinite(cost)]
+        if measured:
+            return min(measured, key=attrgetter(name))
+    return None
 
 
 def accuracy(predicted: ArrayLike, labels: ArrayLike) -> float:

@@ -40,6 +40,8 @@ class Answers:
     predicted : (n,) class numbers, or (n, n_outputs) target values
     n_classes : int
         0 for target values
+    parting : float
+        where the classes of a single output part: 0.5, with tanh 0
     """
 
     split: str
@@ -48,6 +50,7 @@ class Answers:
     outputs: Array
     predicted: Array
     n_classes: int
+    parting: float = 0.5
 
     def confusion(self) -> NDArray[np.int64]:
         """How often class `row` was taken for class `column`, (n_classes, n_classes)."""
@@ -62,7 +65,7 @@ class Answers:
         wrong = np.flatnonzero(self.predicted != self.y)
         outputs = self.outputs[wrong].astype(np.float64)
         if outputs.shape[1] == 1:
-            sureness = np.abs(outputs[:, 0] - 0.5)
+            sureness = np.abs(outputs[:, 0] - self.parting)
         else:
             each = np.arange(len(wrong))
             sureness = outputs[each, self.predicted[wrong]] - outputs[each, self.y[wrong]]
@@ -88,6 +91,7 @@ def answers_of(model: Model, dataset: Dataset) -> Answers:
         outputs=model.outputs(x),
         predicted=model.predict(x),
         n_classes=len(model.class_names),
+        parting=0.0 if model.network.activations[-1] == "tanh" else 0.5,
     )
 
 

@@ -25,7 +25,7 @@ from .activations import name_of
 from .config import Config
 from .errors import FastbpError, UsageError
 from .files import write_atomically
-from .metrics import EpochRecord
+from .metrics import EpochRecord, best_record
 from .mistakes import answers_of, dataset_of
 from .model import Model
 from .model_checks import last_part
@@ -91,6 +91,8 @@ def to_report(folder: str | os.PathLike[str], path: str | os.PathLike[str]) -> N
 def report_of(folder: RunFolder, progress: Progress | None = None) -> Report:
     """The report of a run; `progress` hears of its data as it is loaded. The errors are those of `to_report`."""
     settings, history, summary = folder.settings(), folder.history(), folder.summary()
+    best, said = best_record(history), (summary or {}).get("best_epoch")
+    best_epoch = said if isinstance(said, int) else best.epoch if best else None
     model, answers, note, missing = _judged(folder, progress)
     name, data = _name(folder), model.data_name if model else last_part(str(settings.get("data", "digits")))
     network = _network(settings, model, summary)
@@ -99,7 +101,7 @@ def report_of(folder: RunFolder, progress: Progress | None = None) -> Report:
         "note": note,
         "tiles": _tiles(history, summary),
         "facts": _facts(settings, model, history, summary),
-        "curves": _curves(history, _best_epoch(history, summary), settings),
+        "curves": _curves(history, best_epoch, settings),
         "answers": answers,
         "settings": described_settings(settings, model),
         "command": f"fastbp train --config {shlex.quote(name + '/config.toml')} --out OTHER",
@@ -166,15 +168,6 @@ def _network(settings: dict[str, Any], model: Model | None, summary: dict[str, A
     """784-16-16-10; where nothing knows it yet, what the settings say."""
     found = str(model.network) if model else (summary or {}).get("network")
     return found if isinstance(found, str) else f"layers {settings.get('layers', Config().layers)}"
-
-
-def _best_epoch(history: Sequence[EpochRecord], summary: dict[str, Any] | None) -> int | None:
-    """The one with the lowest validation cost; None without validation samples."""
-    said = (summary or {}).get("best_epoch")
-    if isinstance(said, int):
-        return said
-    known = [(each.validation_loss, each.epoch) for each in history if each.validation_loss is not None]
-    return min(known)[1] if known else None
 
 
 def _state(settings: dict[str, Any], history: Sequence[EpochRecord], summary: dict[str, Any] | None) -> str:

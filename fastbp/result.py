@@ -43,7 +43,8 @@ class TrainingResult:
     validation_loss, validation_accuracy : float or None
         of the final weights; None without validation samples
     best_epoch : int or None
-        the one with the lowest validation cost; with `patience` the final weights are those of its end
+        the one with the lowest validation cost; with `patience` the final weights are those of its end. With KeepBest,
+        as in a run folder, they always are, and without validation samples the training cost judges
     restores : int
         how often an epoch was begun again with half the learning rate (``on_nan restore``)
     """

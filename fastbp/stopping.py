@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .config import Config
 from .errors import UsageError
-from .metrics import EpochRecord
+from .metrics import EpochRecord, judging_cost
 from .watching import Callback, Plan
 
 __all__ = ["EarlyStopping", "KeepBest", "StopBelow", "StopOnNaN", "TimeLimit", "stopping_for"]
@@ -29,9 +29,8 @@ class KeepBest(Callback):
         self.best, self._lowest = None, math.inf
 
     def on_epoch(self, record: EpochRecord) -> None:
-        cost = record.loss if record.validation_loss is None else record.validation_loss
-        if cost < self._lowest:
-            self._lowest, self.best = cost, self._run.parameters()
+        if judging_cost(record) < self._lowest:
+            self._lowest, self.best = judging_cost(record), self._run.parameters()
 
     def on_end(self, reason: str) -> None:
         if self.best is not None and reason != "failed":

@@ -27,7 +27,7 @@ from .errors import DivergedError, UsageError
 from .iterations import Iterations
 from .kernels import Engine, Evaluation, announce_compiling, open_engine
 from .lbfgs import scipy_minimize
-from .metrics import EpochRecord
+from .metrics import EpochRecord, best_record
 from .model import Model
 from .network import Network
 from .opening import open_engines
@@ -398,8 +398,7 @@ class Run:
         assert self._ended is not None
         engine, validation = self._engine, self._validate()
         train, test = engine.evaluate("train"), engine.evaluate("test")
-        validated = [record for record in self._history if record.validation_loss is not None]
-        best = min(validated, key=lambda record: record.validation_loss or 0.0, default=None)
+        best = best_record(self._history) if self._judge is not None or self.best() is not None else None
         return TrainingResult(
             model=self.model(),
             history=tuple(self._history),

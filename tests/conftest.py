@@ -52,6 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
         keep = Path(folder.name)
     hypothesis.configuration.set_hypothesis_home_dir(keep / "hypothesis")
     os.environ.setdefault("FASTBP_CACHE_DIR", str(keep))
+    os.environ.setdefault("MPLCONFIGDIR", str(keep / "matplotlib"))  # where Matplotlib keeps what it knows of fonts
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -29,6 +29,15 @@ def test_one_output_for_two_classes():
     assert two.mistakes(9).tolist() == [2, 0, 1]
 
 
+def test_classes_of_a_tanh_output_part_at_zero():
+    network = Network((1, 1), ("tanh",), "squared_error")
+    model = Model(network, np.array([1.0, 0.0]), class_names=("low", "high"))
+    data = Dataset.from_arrays([[-1.0], [1.0]], [0, 1], [[0.9], [-0.7], [0.3]], [0, 1, 0])
+    found = answers_of(model, data)
+    assert found.predicted.tolist() == [1, 0, 1]
+    assert found.mistakes(5).tolist() == [0, 1, 2]
+
+
 def test_the_test_samples_are_asked_where_there_are_some():
     network = Network((1, 2), ("softmax",), "cross_entropy")
     model = Model(network, np.array([-1.0, 1.0, 0.0, 0.0]), class_names=("low", "high"))

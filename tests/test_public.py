@@ -62,6 +62,7 @@ SIGNATURES = {
     "from_sklearn": "(estimator)",
     "from_torch": "(source, activation, *, output_activation='softmax', class_names=None, inputs=None, prefix=None)",
     "load": "(path, *, activations=())",
+    "plot_run": "(*folders, style='light')",
     "load_dataset": "(source='digits', *, label=None, target='auto', test_fraction=0.2, seed=0, data_dir=None, "
     "offline=False, progress=None)",
     "resume": "(path, data=None, *, epochs=None, callbacks=(), threads=1, validation_data=None, sample_weight=None)",
@@ -184,7 +185,7 @@ def test_names_of_the_package():
     assert sorted(fastbp.__all__) == sorted(
         ["__version__", "Callback", "Config", "CustomActivation", "Dataset", "Model", "Network", "TrainingResult"]
         + ["load", "load_dataset", "resume", "train", "train_many", "train_to", *STAGES, *ERRORS]
-        + ["from_sklearn", "from_torch", "to_onnx", "to_page", "to_report", "to_sklearn"]
+        + ["from_sklearn", "from_torch", "plot_run", "to_onnx", "to_page", "to_report", "to_sklearn"]
     )
     assert set(fastbp.__all__) <= set(dir(fastbp))
     with pytest.raises(AttributeError, match="no attribute 'trian'"):

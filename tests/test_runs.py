@@ -33,6 +33,14 @@ KINDS: dict[str, dict[str, Any]] = {
         "validation": 0.2,
         "patience": 2,
     },
+    "patience that ends the run": {
+        "layers": "20",
+        "epochs": 50,
+        "learning_rate": 3.0,
+        "schedule": "constant",
+        "validation": 0.2,
+        "patience": 4,
+    },
     "rmsprop, adaptive": {
         "layers": "5",
         "optimizer": "rmsprop",
