@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from io import TextIOWrapper
 
 from . import interrupts
 from .errors import FastbpError
@@ -19,6 +20,8 @@ def main() -> int:
     """Run the command line of this process; returns its exit code."""
     gc.set_threshold(200_000, 50, 50)  # imports make many objects that live on: looking at them again costs 40 ms
     interrupts.listen()
+    if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # for names in letters that a pipe on Windows lacks
     code = 0
     try:
         from .cli import cli
@@ -83,13 +86,16 @@ def _say(message: object) -> None:
     """An error for people, on stderr; a closed or full stderr is no further error."""
     import click
 
-    from .console import printable
+    from .console import complain, printable
 
     try:
+        if isinstance(message, click.UsageError) and message.ctx is not None:
+            usage = message.ctx.get_usage()
+            click.echo(f"{usage}\nTry '{message.ctx.command_path} --help' for help.\n", err=True)
         if isinstance(message, click.ClickException):
-            message.show()
+            complain(message.format_message())
         else:
-            click.echo(f"Error: {printable(message, 4000)}", err=True)
+            complain(printable(message, 4000))
     except (OSError, ValueError):
         return
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
@@ -22,11 +24,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "aligned",
+    "can_print",
+    "clock",
+    "columns_of",
+    "complain",
     "decimals",
     "draw_images",
     "echo",
     "facts",
     "fancy",
+    "folded",
     "note",
     "percent",
     "print_json",
@@ -49,7 +56,41 @@ def fancy(stream: TextIO | None) -> bool:
 
 def styled(text: str, stream: TextIO | None, **style: Any) -> str:
     """text in colours or bold where `stream` is a terminal that wants them (no-color.org)."""
-    return click.style(text, **style) if fancy(stream) and not os.environ.get("NO_COLOR") else text
+    coloured = style and fancy(stream) and not os.environ.get("NO_COLOR") and _colours()
+    return click.style(text, **style) if coloured else text
+
+
+@cache
+def _colours() -> bool:
+    """False on a console of Windows that would print escape sequences; one that can obey them is told to."""
+    if os.name != "nt":
+        return True
+    import ctypes
+
+    system, answers = ctypes.windll.kernel32, []  # type: ignore[attr-defined]
+    for number in (-11, -12):  # stdout, stderr
+        handle, mode = system.GetStdHandle(number), ctypes.c_ulong()
+        if system.GetConsoleMode(handle, ctypes.byref(mode)):
+            answers.append(bool(system.SetConsoleMode(handle, mode.value | 4)))
+    return bool(answers) and all(answers)
+
+
+def columns_of(stream: TextIO | None) -> int:
+    """The width of a terminal at this moment; 80 where it cannot be told."""
+    try:
+        found = os.get_terminal_size(stream.fileno()).columns if stream is not None else 0
+    except (OSError, ValueError, AttributeError):
+        found = shutil.get_terminal_size().columns
+    return found or 80
+
+
+def folded(text: str, stream: TextIO | None, longest: int, indent: int = 0) -> list[str]:
+    """The lines of a text that stands behind `indent` other characters, at most `longest` with them.
+
+    On a terminal that is narrower, its width. Long words, such as paths, stay whole.
+    """
+    width = min(longest, columns_of(stream)) if fancy(stream) else longest
+    return textwrap.wrap(text, max(width - indent, 20), break_long_words=False, break_on_hyphens=False) or [""]
 
 
 def printable(text: object, longest: int = 80) -> str:
@@ -83,6 +124,21 @@ def seconds(value: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
+def clock(value: float) -> str:
+    """A time as clocks show it: ``0:07``, ``1:02:03``, ``2 days 3 h``.
+
+    Examples
+    --------
+    >>> clock(7.2), clock(3723), clock(183_600)
+    ('0:07', '1:02:03', '2 days 3 h')
+    """
+    whole = round(value)
+    if whole >= 48 * 3600:
+        return f"{whole // 86_400} days {whole % 86_400 // 3600} h"
+    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
 def decimals(value: float | None) -> str:
     """A number with four decimals, so that columns stay aligned; small ones in powers of ten."""
     if value is None:
@@ -104,6 +160,16 @@ def echo(text: str = "", **style: Any) -> None:
 def note(text: str) -> None:
     """A remark on stderr."""
     write(sys.stderr, styled(text, sys.stderr, dim=True) + "\n")
+
+
+def complain(text: str) -> None:
+    """An error, on stderr: in one line, which a terminal gets folded and in red; OSError where it cannot be written."""
+    if fancy(sys.stderr):
+        first, *lines = folded(f"Error: {text}", sys.stderr, 100)
+        text = "\n".join([styled("Error:", sys.stderr, fg="red", bold=True) + first.removeprefix("Error:"), *lines])
+    else:
+        text = f"Error: {text}"
+    click.echo(text, err=True)
 
 
 def write(stream: TextIO | None, text: str) -> bool:
@@ -175,7 +241,7 @@ def facts(pairs: Iterable[tuple[str, object]]) -> None:
     shown = [(name.replace("_", " "), _one_line(value)) for name, value in pairs if value is not None]
     width = max((len(name) for name, _ in shown), default=0)
     for name, value in shown:
-        lines = textwrap.wrap(value, 80 - width - 2, break_long_words=False, break_on_hyphens=False) or [""]
+        lines = folded(value, sys.stdout, 80, width + 2)
         click.echo(f"{styled(name.ljust(width), sys.stdout, dim=True)}  {lines[0]}")
         for line in lines[1:]:
             click.echo(" " * (width + 2) + line)
@@ -219,7 +285,7 @@ def draw_images(images: NDArray[Any], labels: Sequence[str], width: int | None =
     one = max(images.shape[2], *(len(label) for label in labels))
     per_row = max(1, (columns + 2) // (one + 2))
     paint = _halves_in_grey if fancy(sys.stdout) and not os.environ.get("NO_COLOR") else _halves
-    if not _can_print("\u2580\u2584\u2588"):
+    if not can_print("\u2580\u2584\u2588", sys.stdout):
         paint = _shades
     lines = []
     for start in range(0, len(images), per_row):
@@ -232,9 +298,10 @@ def draw_images(images: NDArray[Any], labels: Sequence[str], width: int | None =
     return lines
 
 
-def _can_print(text: str) -> bool:
+def can_print(text: str, stream: TextIO | None) -> bool:
+    """True where a stream has these characters."""
     try:
-        text.encode(getattr(sys.stdout, "encoding", None) or "ascii")
+        text.encode(getattr(stream, "encoding", None) or "ascii")
     except UnicodeEncodeError:
         return False
     return True

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
-import textwrap
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from importlib.util import find_spec
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import gpu
-from .console import echo, printable, size, styled
+from .console import echo, folded, printable, size, styled
 from .cores import usable_cores
 from .errors import FastbpError
 from .files import cache_directory, is_private, reason
@@ -98,8 +98,7 @@ def doctor_facts(findings: Iterable[Finding]) -> dict[str, Any]:
 
 
 def show_findings(findings: list[Finding]) -> None:
-    """One line each, folded at 100 characters, and a sum."""
-    import sys
+    """One line each, folded at 100 characters or where the terminal ends, and a sum."""
 
     width = max(len(finding.subject) for finding in findings)
     for finding in findings:
@@ -118,7 +117,7 @@ def show_findings(findings: list[Finding]) -> None:
 
 
 def _folded(text: str, width: int) -> list[str]:
-    return textwrap.wrap(printable(text, 2000), 86 - width, break_long_words=False, break_on_hyphens=False) or [""]
+    return folded(printable(text, 2000), sys.stdout, 100, width + 14)
 
 
 def _packages() -> Iterator[Finding]:

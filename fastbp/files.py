@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 from .errors import DataError, FastbpError
 
-__all__ = ["cache_directory", "is_private", "open_regular", "reason", "write_atomically"]
+__all__ = ["cache_directory", "is_private", "open_regular", "reason", "try_lock", "write_atomically"]
 
 NO_FOLDERS = (errno.EINVAL, errno.EBADF, errno.ENOTSUP)  # some network file systems bring files to the disk, only
 
@@ -175,3 +175,27 @@ def is_private(folder: Path) -> bool:
     """
     info = folder.stat()
     return not hasattr(os, "getuid") or (info.st_uid == os.getuid() and not stat.S_IMODE(info.st_mode) & 0o022)
+
+
+def try_lock(descriptor: int) -> bool:
+    """Lock an open file until it is closed, or its process ends in whatever way; False where another has it.
+
+    Raises
+    ------
+    OSError
+        the file system has no locks
+    """
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        else:
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
+            return False
+        raise
+    return True

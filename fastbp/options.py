@@ -43,6 +43,7 @@ _SETTINGS_IN = {
     "Machine": ("dtype", "device", "engine", "input_layout"),
     "Output": ("evaluate",),
 }
+MOST_CHOICES = 30  # characters
 SECTIONS = (*_SETTINGS_IN, "Other")
 _SECTION_OF = {setting: section for section, settings in _SETTINGS_IN.items() for setting in settings}
 
@@ -144,7 +145,13 @@ def _note(field: dataclasses.Field[Any]) -> str:
     if field.name == "activation":
         return f" ({', '.join(HIDDEN_ACTIVATIONS)})"
     by, *values = field.metadata.get("use", ("",))
-    return f" ({by} {', '.join(values)})" if by else ""
+    chosen = f" ({', '.join(field.metadata['choices'])})" if _has_many_choices(field) else ""
+    return f" ({by} {', '.join(values)})" if by else chosen
+
+
+def _has_many_choices(field: dataclasses.Field[Any]) -> bool:
+    """True where they would not fit into a line of help, in front of the text."""
+    return len("|".join(field.metadata.get("choices", ()))) > MOST_CHOICES
 
 
 def _setting_option(field: dataclasses.Field[Any]) -> Callable[[Any], Any]:
@@ -159,7 +166,8 @@ def _setting_option(field: dataclasses.Field[Any]) -> Callable[[Any], Any]:
     if field.type == "bool":
         return option(f"{name}/--no-{name[2:]}", **shown)
     if "choices" in field.metadata:
-        return option(name, type=click.Choice(field.metadata["choices"]), **shown)
+        names = "NAME" if _has_many_choices(field) else None
+        return option(name, type=click.Choice(field.metadata["choices"]), metavar=names, **shown)
     metavar = {"layers": "SIZES", "activation": "NAMES", "batch_size": "N|full", "dropout": "SHARES"}.get(field.name)
     return option(name, type=Setting(field), metavar=metavar, **shown)
 

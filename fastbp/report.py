@@ -7,10 +7,11 @@ In: results, models, datasets. Out: dictionaries for `--json`, and lines on stdo
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from .console import aligned, draw_images, echo, percent, printable, seconds, shortened, size, table
+from .console import aligned, draw_images, echo, folded, percent, printable, seconds, shortened, size, table
 from .errors import DataError, FastbpError, UsageError
 
 if TYPE_CHECKING:
@@ -46,8 +47,8 @@ STOPPED = {
 }
 
 
-def show_training(result: Any, saved: Path | None) -> None:
-    """The result of a training run."""
+def show_training(result: Any, saved: Path | None, keeps_best: bool = False) -> None:
+    """The result of a training run; `keeps_best` where its model is that of the epoch with the lowest cost."""
     lines = []
     if result.test_accuracy is not None:
         lines.append(("test accuracy", percent(result.test_accuracy)))
@@ -64,13 +65,32 @@ def show_training(result: Any, saved: Path | None) -> None:
     if result.stopped != "epochs":
         why = STOPPED.get(result.stopped, printable(result.stopped))
         lines.append(("stopped", f"early, because {why}"))
-    if result.best_epoch is not None:
-        kept = "the model kept" if result.model.config.get("patience") else "by the validation cost"
-        lines.append(("best epoch", f"{result.best_epoch:,}, {kept}"))
+    if result.restores:
+        again = "an epoch was" if result.restores == 1 else f"{result.restores} times, an epoch was"
+        lines.append(("restored", f"{again} begun again with half the learning rate"))
+    best, cost = _best_epoch(result)
+    keeps_best = keeps_best or bool(result.model.config.get("patience"))
+    of_which = ""
+    if best is not None and best != result.epochs:
+        of_which = f"of epoch {best:,}, which has the lowest {cost} cost"
+        if not keeps_best and result.best_epoch is not None:
+            lines.append(("best epoch", f"{best:,}, by the validation cost; the model is that of the last"))
     if saved is not None:
-        lines.append(("model", f"{printable(saved, 200)} ({size(os.path.getsize(saved))})"))
+        which = f", {of_which}" if of_which and keeps_best else ""
+        lines.append(("model", f"{printable(saved, 200)} ({size(os.path.getsize(saved))}){which}"))
+    elif of_which and keeps_best:
+        lines.append(("model", of_which))
     for name, text in lines:
-        echo(f"{name:<15} {text}", bold=name == "test accuracy")
+        first, *more = folded(text, sys.stdout, 1000, 16)
+        echo("\n".join([f"{name:<15} {first}", *(" " * 16 + line for line in more)]), bold=name == "test accuracy")
+
+
+def _best_epoch(result: Any) -> tuple[int | None, str]:
+    """The epoch with the lowest cost, and of which samples that is."""
+    if result.best_epoch is not None:
+        return result.best_epoch, "validation"
+    best = min(result.history, key=lambda record: record.loss, default=None)
+    return best.epoch if best else None, "training"
 
 
 def class_numbers(model: Model, dataset: Dataset, y: Array) -> Array:

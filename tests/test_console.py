@@ -1,4 +1,7 @@
-"""What people see: texts, tables, JSON, the live view on a terminal, in a pipe and after the reader has gone."""
+"""What people see: texts, tables, JSON, the live view in a pipe and after the reader has gone.
+
+On a terminal: `test_terminal`.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fastbp import console, progress
+from fastbp import console
 from fastbp.config import Config
 from fastbp.console import aligned, draw_images, percent, print_json, printable, shortened, size
 from fastbp.metrics import EpochRecord
@@ -198,36 +201,6 @@ def test_accuracies_that_were_not_measured_are_dashes(monkeypatch):
         view.on_epoch(record(train_accuracy=None, test_accuracy=None))
     assert stream.getvalue().splitlines()[-1].split()[2:4] == ["-", "-"]
     assert "learning rate 0.5, all samples" in stream.getvalue()
-
-
-def test_on_a_terminal_a_bar_moves_and_leaves_nothing_behind(monkeypatch):
-    stream = Terminal()
-    monkeypatch.setattr(sys, "stderr", stream)
-    monkeypatch.setenv("TERM", "xterm-256color")
-    monkeypatch.delenv("NO_COLOR", raising=False)
-    monkeypatch.setattr(progress, "BEFORE_BAR", 0.0)
-    monkeypatch.setattr(progress, "BETWEEN_UPDATES", 0.0)
-    watch(LiveView(data_name="mnist"))
-    text = stream.getvalue()
-    assert "epoch 1 of 2" in text
-    assert "\x1b[2K" in text  # the line of the bar was cleared
-    assert "94.44 %" in text
-
-
-def test_updates_are_no_more_than_ten_a_second(monkeypatch):
-    stream = Terminal()
-    clock = [0.0]
-    monkeypatch.setattr(sys, "stderr", stream)
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setattr(progress, "perf_counter", lambda: clock[0])
-    drawn = []
-    with LiveView() as view:
-        view.on_start(plan())
-        monkeypatch.setattr(view, "_flush", lambda: drawn.append(clock[0]))
-        for _ in range(1000):  # two seconds
-            clock[0] += 0.002
-            view.on_batches(1, 1, 10, 0.5)
-    assert 10 <= len(drawn) <= 20
 
 
 @pytest.mark.parametrize("setting", ["TERM", "NO_COLOR"])

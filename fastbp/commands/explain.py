@@ -85,10 +85,17 @@ FIELDS = Config.__dataclass_fields__
 @option(
     "--output-activation",
     type=click.Choice(OUTPUT_ACTIVATIONS),
+    metavar="NAME",
     section="Network",
-    help="of the output layer; by default the one that the cost is meant for",
+    help=f"of the output layer; by default the one that the cost is meant for ({', '.join(OUTPUT_ACTIVATIONS)})",
 )
-@option("--cost", type=click.Choice(COSTS), section="Network", help="what is minimised  [default: squared_error]")
+@option(
+    "--cost",
+    type=click.Choice(COSTS),
+    metavar="NAME",
+    section="Network",
+    help=f"what is minimised ({', '.join(COSTS)})  [default: squared_error]",
+)
 @option("--seed", type=Setting(FIELDS["seed"]), section="Network", help="of random weights  [default: 0]")
 @option(
     "--learning-rate",
@@ -119,8 +126,11 @@ def explain(**options: Any) -> None:
     Without options, a worked example of two inputs, two hidden units and two outputs. Other small networks: a MODEL
     file, or --layers. Other samples: --input and --target, or --data and --index.
 
-    Examples: fastbp explain; fastbp explain --layers 2-3-2 --activation tanh; fastbp explain --data iris.csv --label
-    species --layers 3
+    \b
+    Examples:
+      fastbp explain
+      fastbp explain --layers 2-3-2 --activation tanh
+      fastbp explain --data iris.csv --label species --layers 3
     """
     from ..console import print_json
     from ..explaining import check_size, counts_up_to, explanation_facts, show_explanation

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["export", "import_"]
 
 
-@click.command(cls=SectionedCommand)
+@click.command(cls=SectionedCommand, short_help="Write a model for other programs, or as a page to draw in.")
 @click.argument("model_file", metavar="MODEL", shell_complete=complete_path)
 @click.argument("file", metavar="FILE", shell_complete=complete_path)
 @option(
@@ -93,7 +93,7 @@ def _export_onnx(model: Model, model_file: str, onnx_file: str, input_dtype: str
     )
 
 
-@click.command("import", cls=SectionedCommand)
+@click.command("import", cls=SectionedCommand, short_help="Make a model file from the weights of PyTorch.")
 @click.argument("weights_file", metavar="WEIGHTS", shell_complete=complete_path)
 @click.argument("model_file", metavar="MODEL", shell_complete=complete_path)
 @option(

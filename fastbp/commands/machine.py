@@ -11,7 +11,7 @@ from ..options import SectionedCommand, option, output_options
 __all__ = ["bench", "doctor", "warmup"]
 
 
-@click.command()
+@click.command(short_help="Is this installation healthy? If not, what to do.")
 @output_options
 def doctor(quiet: bool, as_json: bool) -> int:
     """Is this installation healthy? Looks at everything, trains a tiny network, and says what to do.
@@ -29,7 +29,7 @@ def doctor(quiet: bool, as_json: bool) -> int:
     return 0 if found["healthy"] else 1
 
 
-@click.command()
+@click.command(short_help="Compile all kernels now, so that no later run has to.")
 @output_options
 def warmup(quiet: bool, as_json: bool) -> None:
     """Compile all kernels now, so that no later run has to: for images of machines, and after an upgrade.
@@ -46,7 +46,7 @@ def warmup(quiet: bool, as_json: bool) -> None:
     print_json(found) if as_json else show_warmth(found)
 
 
-@click.command(cls=SectionedCommand)
+@click.command(cls=SectionedCommand, short_help="How fast this machine trains, by each engine.")
 @option("--seconds", type=click.FloatRange(0, 3600), default=10.0, show_default=True, help="rounds go on for so long")
 @option("--batch-size", type=click.IntRange(1, 60_000), default=32, show_default=True, help="samples per step")
 @output_options

@@ -87,7 +87,7 @@ def predict(model_file: str, files: tuple[str, ...], **options: Any) -> None:
         show_predictions(model, names, outputs, answers)
 
 
-@click.command()
+@click.command(short_help="What is in a model file; without one, what machine this is.")
 @click.argument("model_file", metavar="[MODEL]", required=False, shell_complete=complete_path)
 @output_options
 def info(model_file: str | None, quiet: bool, as_json: bool) -> None:

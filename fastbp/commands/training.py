@@ -42,7 +42,7 @@ __all__ = ["train"]
 DEFAULT_MODEL = "model.safetensors"
 
 
-@click.command(cls=SectionedCommand)
+@click.command(cls=SectionedCommand, short_help="Train a network; write a model file, or a run folder.")
 @source_option
 @data_options
 @setting_options
@@ -92,8 +92,13 @@ DEFAULT_MODEL = "model.safetensors"
 def train(ctx: click.Context, /, **options: Any) -> None:
     """Train a network; write it to a model file, or all of the run to a folder.
 
-    Examples: fastbp train; fastbp train --data mnist --layers 32-16; fastbp train --data iris.csv --label species;
-    fastbp train --data mnist --epochs 100 --out runs/a; fastbp train --resume runs/a
+    \b
+    Examples:
+      fastbp train
+      fastbp train --data mnist --layers 32-16
+      fastbp train --data iris.csv --label species
+      fastbp train --data mnist --epochs 100 --out runs/a
+      fastbp train --resume runs/a
     """
     from ..console import print_json
     from ..progress import LiveView
@@ -132,6 +137,7 @@ def train(ctx: click.Context, /, **options: Any) -> None:
         if seeds:
             from ..seeds import best_of, train_seeds
 
+            view.expect(len(seeds), config.epochs)
             results = with_option_names(lambda: train_seeds(dataset, config, seeds, options["threads"], view))
             result = best_of(results)
         elif folder is not None:
@@ -156,7 +162,7 @@ def train(ctx: click.Context, /, **options: Any) -> None:
     else:
         from ..report import show_training
 
-        show_training(result, saved)
+        show_training(result, saved, keeps_best=folder is not None)
     if problem is not None:
         raise problem
     if interrupts.received():

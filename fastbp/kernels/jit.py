@@ -10,7 +10,8 @@ read-only and there is no home directory. `KernelCache` keeps one sealed file pe
 directory named after all sources of this folder and the versions of Numba and Python. Whatever goes wrong with a
 file, the kernel is compiled again; where nothing can be written, it is compiled in memory.
 
-What is loaded and what is compiled, and how long that took, is noted in `warming`.
+What is loaded and what is compiled, and how long that took, is noted in `warming`. Of several processes that want the
+same kernel at once, one compiles it (`turns`).
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from numba.extending import register_jitable
 from ..cores import usable_cores
 from ..errors import FastbpError
 from ..files import cache_directory, is_private
+from .turns import end_turn, take_turn
 from .warming import Preparation, before_compiling, prepared
 
 __all__ = ["cache_folder", "inlined", "is_whole", "kernel", "machine", "outlined", "passing", "stamp"]
@@ -156,12 +158,18 @@ class KernelCache(_Cache):
         """The compile result for the signature, or None: then Numba compiles."""
         begun = perf_counter()
         found = self._load(sig, target_context)
+        if found is None:
+            for tell in tuple(before_compiling):
+                tell(self.name)
+            path = self._path(sig, target_context.codegen())
+            if path is not None and take_turn(path):
+                found = self._load(sig, target_context)
+                if found is not None:
+                    end_turn()
         if found is not None:
             prepared.append(Preparation(self.name, perf_counter() - begun, True))
             return found
         self._begun[sig] = begun, len(prepared)
-        for tell in tuple(before_compiling):
-            tell(self.name)
         target_context.refresh()
         return None
 
@@ -185,6 +193,12 @@ class KernelCache(_Cache):
 
     def save_overload(self, sig: Any, cres: Any) -> None:
         """Store a compile result; a place that cannot be written is no error."""
+        try:
+            self._save(sig, cres)
+        finally:
+            end_turn()
+
+    def _save(self, sig: Any, cres: Any) -> None:
         begun, position = self._begun.pop(sig)
         inner = sum(each.seconds for each in prepared[position:])  # compiling holds a lock: nobody else's
         prepared.append(Preparation(self.name, perf_counter() - begun - inner, False))

@@ -16,6 +16,7 @@ import numpy as np
 
 from .codes import ADAM, MOMENTUM, SGD
 from .protocol import Settings, Split
+from .turns import together
 
 __all__ = ["Preparation", "announce_compiling", "before_compiling", "prepared", "warm_up"]
 
@@ -39,6 +40,8 @@ before_compiling: list[Callable[[str], None]] = []  # called with the name of th
 def announce_compiling(tell: Callable[[str], None]) -> Iterator[None]:
     """Call tell(text) before kernels are compiled in this block: at most once, and not for those that take no time.
 
+    What another process compiles at that moment is waited for.
+
     Examples
     --------
     >>> with announce_compiling(print):
@@ -47,14 +50,17 @@ def announce_compiling(tell: Callable[[str], None]) -> Iterator[None]:
     said: list[str] = []
 
     def announce(kernel: str) -> None:
-        seconds = EXPECTED_SECONDS.get(kernel.split(".")[0], 5)
+        module = kernel.split(".")[0]
+        seconds = EXPECTED_SECONDS.get(module, 5)
         if seconds and not said:
             said.append(kernel)
-            tell(f"compiling kernels, about {seconds} s, once")
+            what = "the kernel that draws digits" if module == "glyphs" else "kernels"
+            tell(f"compiling {what}, about {seconds} s, once")
 
     before_compiling.append(announce)
     try:
-        yield
+        with together():
+            yield
     finally:
         before_compiling.remove(announce)
 
@@ -78,13 +84,14 @@ def warm_up(tell: Callable[[str], None] | None = None) -> list[Preparation]:
     if tell is not None:
         before_compiling.append(tell)
     try:
-        shuffle(np.empty(1, np.uint32), np.uint64(0))
-        _draw_nothing()
-        for dtype, engine in product((np.float32, np.float64), ("fused", "stages")):
-            for kind, optimizer in product((np.uint8, dtype), (SGD, MOMENTUM, ADAM)):
-                _train_a_little(_Network(), engine, dtype, kind, optimizer)
-            if engine == "stages":
-                _train_a_little(_MaxoutNetwork(), engine, dtype, dtype, SGD)
+        with together():
+            shuffle(np.empty(1, np.uint32), np.uint64(0))
+            _draw_nothing()
+            for dtype, engine in product((np.float32, np.float64), ("fused", "stages")):
+                for kind, optimizer in product((np.uint8, dtype), (SGD, MOMENTUM, ADAM)):
+                    _train_a_little(_Network(), engine, dtype, kind, optimizer)
+                if engine == "stages":
+                    _train_a_little(_MaxoutNetwork(), engine, dtype, dtype, SGD)
     finally:
         if tell is not None:
             before_compiling.remove(tell)

@@ -9,6 +9,7 @@ import pkgutil
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +192,45 @@ def test_four_processes_fill_one_cache_together(tmp_path, round_):
     assert [finish(process)["results"] for process in processes] == [[SHUFFLED, *UPDATED, *UPDATED]] * 4
     assert [path.suffix for path in tmp_path.rglob("*") if path.is_file()] == [".kernel"] * 5
     assert run(SEVERAL, tmp_path) == {"results": [SHUFFLED, *UPDATED, *UPDATED], "hits": 5}
+
+
+INDENTED = SEVERAL.replace("\n    ", "\n        ").replace("answer(", "found = dict(").rstrip()
+TOGETHER = f"""
+    from fastbp.kernels import stages, warming
+    said = []
+    with warming.announce_compiling(said.append):{INDENTED}
+    answer(**found, said=len(said), compiled=[each.kernel for each in warming.prepared if not each.from_cache])
+"""
+
+
+def test_of_processes_that_start_cold_one_compiles_each_kernel(tmp_path):
+    processes = [start(TOGETHER, tmp_path) for _ in range(6)]
+    answers = [finish(process) for process in processes]
+    assert [each["results"] for each in answers] == [[SHUFFLED, *UPDATED, *UPDATED]] * 6
+    compiled = sorted(name for each in answers for name in each["compiled"])
+    assert compiled == ["order.shuffle", "stages.output_delta", "stages.output_delta", *["stages_updates.update"] * 2]
+    assert max(each["said"] for each in answers) == 1
+    assert [path.suffix for path in tmp_path.rglob("*") if path.is_file()] == [".kernel"] * 5  # and no locks are left
+
+
+def test_a_process_that_dies_while_it_compiles_holds_nobody_up(tmp_path):
+    """Killed, so that nothing is cleaned up; what it was about to compile is compiled by another."""
+    program = """
+    from fastbp.kernels import turns
+    def die(*_):
+        os.kill(os.getpid(), 9)
+    jit.KernelCache.save_overload = die
+    with turns.together():
+        shuffled(fresh())
+    """
+    first = start(program, tmp_path)
+    first.communicate(timeout=120)
+    assert first.returncode == -9
+    assert [path.suffix for path in tmp_path.rglob("*") if path.is_file()] == [".lock"]
+    begun = time.perf_counter()
+    assert run(TOGETHER, tmp_path)["results"] == [SHUFFLED, *UPDATED, *UPDATED]
+    assert time.perf_counter() - begun < 50  # and has not waited for it
+    assert [path.suffix for path in tmp_path.rglob("*") if path.is_file()] == [".kernel"] * 5
 
 
 # --- damage -----------------------------------------------------------------------------------------------------------
