@@ -271,6 +271,32 @@ def test_a_start_model_that_is_gone_is_missed(data, tmp_path):
         resume(tmp_path / "a", data)
 
 
+@pytest.mark.parametrize("engine", ["reference", "fused"])
+def test_a_second_ctrl_c_within_a_batch_saves_no_state_of_it(data, tmp_path, engine):
+    """The optimizer's memory is that of a batch of which nobody knows: the last checkpoint must stay."""
+
+    class Breaks(Callback):
+        left = 3
+
+        def on_start(self, plan: Any) -> None:
+            real = plan.run._engine.run
+
+            def run(*what: Any) -> None:
+                real(*what)
+                self.left -= 1
+                if self.left == 0:
+                    raise AtOnce
+
+            plan.run._engine.run = run
+
+    settings = {"layers": "5", "epochs": 5, "optimizer": "momentum", "engine": engine}
+    with pytest.raises(Interrupted):
+        train_to(tmp_path / "cut", data, callbacks=[Breaks()], **settings)
+    resume(tmp_path / "cut", data)
+    train_to(tmp_path / "whole", data, **settings)
+    assert kept(tmp_path / "cut") == kept(tmp_path / "whole")
+
+
 def test_a_second_ctrl_c_measures_nothing(data, tmp_path, monkeypatch):
     """It comes during training, or while the first one's result is measured; model and checkpoint are there anyway."""
 
