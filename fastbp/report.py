@@ -68,29 +68,20 @@ def show_training(result: Any, saved: Path | None, keeps_best: bool = False) -> 
     if result.restores:
         again = "an epoch was" if result.restores == 1 else f"{result.restores} times, an epoch was"
         lines.append(("restored", f"{again} begun again with half the learning rate"))
-    best, cost = _best_epoch(result)
-    keeps_best = keeps_best or bool(result.model.config.get("patience"))
-    of_which = ""
-    if best is not None and best != result.epochs:
-        of_which = f"of epoch {best:,}, which has the lowest {cost} cost"
-        if not keeps_best and result.best_epoch is not None:
-            lines.append(("best epoch", f"{best:,}, by the validation cost; the model is that of the last"))
+    best, model = result.best_epoch, []
     if saved is not None:
-        which = f", {of_which}" if of_which and keeps_best else ""
-        lines.append(("model", f"{printable(saved, 200)} ({size(os.path.getsize(saved))}){which}"))
-    elif of_which and keeps_best:
-        lines.append(("model", of_which))
+        model.append(f"{printable(saved, 200)} ({size(os.path.getsize(saved))})")
+    if best is not None and best != result.epochs:
+        if keeps_best or result.model.config.get("patience"):
+            cost = "training" if result.validation_loss is None else "validation"
+            model.append(f"of epoch {best:,}, which has the lowest {cost} cost")
+        else:
+            lines.append(("best epoch", f"{best:,}, by the validation cost; the model is that of the last"))
+    if model:
+        lines.append(("model", ", ".join(model)))
     for name, text in lines:
         first, *more = folded(text, sys.stdout, 1000, 16)
         echo("\n".join([f"{name:<15} {first}", *(" " * 16 + line for line in more)]), bold=name == "test accuracy")
-
-
-def _best_epoch(result: Any) -> tuple[int | None, str]:
-    """The epoch with the lowest cost, and of which samples that is."""
-    if result.best_epoch is not None:
-        return result.best_epoch, "validation"
-    best = min(result.history, key=lambda record: record.loss, default=None)
-    return best.epoch if best else None, "training"
 
 
 def class_numbers(model: Model, dataset: Dataset, y: Array) -> Array:

@@ -14,7 +14,7 @@ __all__ = ["report"]
 DEFAULT_NAME = "report.html"
 
 
-@click.command(cls=SectionedCommand)
+@click.command(cls=SectionedCommand, short_help="Write a page about a run, for any browser.")
 @click.argument("run", metavar="RUN", shell_complete=complete_path)
 @click.argument("file", metavar="[FILE]", required=False, shell_complete=complete_path)
 @output_options

@@ -72,7 +72,7 @@ def plot(paths: tuple[str, ...], out: str | None, style: str, quiet: bool, as_js
         echo(printable(file, 4096))
 
 
-@click.command(cls=SectionedCommand)
+@click.command(cls=SectionedCommand, short_help="Put runs of training side by side, in a table.")
 @click.argument("paths", metavar="RUN...", nargs=-1, required=True, shell_complete=complete_path)
 @option(
     "--sort",
