@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from .model import Model, load
     from .network import Network
     from .onnx_export import to_onnx
-    from .page import to_page
+    from .pages.model_page import to_page
+    from .pages.report_page import to_report
     from .plotting import plot_run
-    from .report_page import to_report
     from .result import TrainingResult
     from .runs import resume, train_to
     from .training import train
@@ -75,9 +75,9 @@ _HOMES = {
     "model": ("Model", "load"),
     "network": ("Network",),
     "onnx_export": ("to_onnx",),
-    "page": ("to_page",),
+    "pages.model_page": ("to_page",),
     "plotting": ("plot_run",),
-    "report_page": ("to_report",),
+    "pages.report_page": ("to_report",),
     "result": ("TrainingResult",),
     "runs": ("resume", "train_to"),
     "training": ("train",),

@@ -30,7 +30,7 @@ from fastbp.errors import FastbpError, UsageError
 from fastbp.kernels.codes import LEAKY_SLOPE
 from fastbp.model import Model
 from fastbp.network import Network
-from fastbp.page import page_bytes, to_page
+from fastbp.pages.model_page import page_bytes, to_page
 from fastbp.preprocessing import Scaling
 
 PIXELS = Scaling(0.0, 1 / 255)

@@ -25,11 +25,11 @@ from fastbp.config import Config
 from fastbp.errors import FastbpError, ModelError, UsageError
 from fastbp.metrics import EpochRecord
 from fastbp.mistakes import answers_of
-from fastbp.page import DRAWING_SCRIPTS, DRAWING_STYLES
+from fastbp.pages.answers import MOST_MISTAKES, described_answers
+from fastbp.pages.model_page import DRAWING_SCRIPTS, DRAWING_STYLES
+from fastbp.pages.report_page import SCRIPTS, report_of
+from fastbp.pages.settings import described_settings
 from fastbp.preprocessing import Scaling
-from fastbp.report_answers import MOST_MISTAKES, described_answers
-from fastbp.report_page import SCRIPTS, report_of
-from fastbp.report_settings import described_settings
 from fastbp.run_folder import RunFolder
 from fastbp.settings_file import settings_text
 
@@ -206,14 +206,14 @@ def test_size_of_a_report_like_mnists():
     found = described_answers(answers_of(model, data), model, data)
     assert len(found["mistakes"]["rows"]) == MOST_MISTAKES
     assert len(json.dumps(found)) < 120_000
-    folder = Path(fastbp.__file__).parent / "templates"
+    folder = Path(fastbp.__file__).parent / "pages" / "templates"
     names = (*DRAWING_SCRIPTS, *SCRIPTS, *DRAWING_STYLES, "report.css", "report.html", "drawing.html", "frame.html")
     templates = sum((folder / name).stat().st_size for name in names)
     assert templates + 120_000 + 95_000 < 400_000  # weights and samples take 85 KB
 
 
 def test_every_template_is_used_and_short():
-    folder = Path(fastbp.__file__).parent / "templates"
+    folder = Path(fastbp.__file__).parent / "pages" / "templates"
     used = [*DRAWING_SCRIPTS, *SCRIPTS, *DRAWING_STYLES, "report.css"]
     used += ["frame.html", "page.html", "drawing.html", "report.html", "inside.html"]
     assert sorted(os.listdir(folder)) == sorted(used)

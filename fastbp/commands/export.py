@@ -52,7 +52,7 @@ def export(model_file: str, file: str, input_dtype: str | None, quiet: bool, as_
 def _export_page(model: Model, model_file: str, file: str, as_json: bool) -> None:
     """Write the page, and say how large it is."""
     from ..console import facts, print_json, size
-    from ..page import to_page
+    from ..pages.model_page import to_page
 
     to_page(model, file)
     n_bytes = os.path.getsize(file)

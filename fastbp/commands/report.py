@@ -29,8 +29,8 @@ def report(run: str, file: str | None, quiet: bool, as_json: bool) -> None:
         raise UsageError(f"a report is a page, so FILE must end in .html, got {file!r}")
     from ..console import facts, note, print_json, size
     from ..files import write_atomically
+    from ..pages.report_page import report_of
     from ..progress import LiveView
-    from ..report_page import report_of
     from ..run_folder import RunFolder
 
     with LiveView(quiet) as view:

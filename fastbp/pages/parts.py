@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import __version__
+from .. import __version__
 
 __all__ = ["filled", "html_file", "numbers", "template"]
 
@@ -72,7 +72,7 @@ def filled(text: str, parts: Mapping[str, str]) -> str:
 
 def template(name: str) -> str:
     """A file of the page, with one newline per line wherever it was checked out, and in ASCII."""
-    return (files("fastbp") / "templates" / name).read_text(encoding="utf-8").replace("\r\n", "\n")
+    return (files(__package__) / "templates" / name).read_text(encoding="utf-8").replace("\r\n", "\n")
 
 
 def numbers(array: NDArray[Any], dtype: str = "float32") -> dict[str, str]:

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .data import Dataset
-from .mistakes import Answers
-from .model import Model
-from .page import is_share
-from .page_parts import numbers
+from ..data import Dataset
+from ..mistakes import Answers
+from ..model import Model
+from .model_page import is_share
+from .parts import numbers
 
 __all__ = ["described_answers", "rounded"]
 

@@ -1,7 +1,7 @@
 """A run folder as one HTML file: how it went, what its model is good at, and which mistakes it makes.
 
 In: a folder that `fastbp train --out` wrote, finished or not. Out: a page without a server and without a network, put
-together by `fastbp.page_parts`: numbers, learning curves, confusion matrix, mistakes, settings, and the part to draw in
+together by `parts`: numbers, learning curves, confusion matrix, mistakes, settings, and the part to draw in
 for models of square pictures. Refused: folders that hold no run. Where the run's data is not there any more, or is not
 what it was, the page does without what depends on it, and says so.
 
@@ -21,19 +21,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .activations import name_of
-from .config import Config
-from .errors import FastbpError, UsageError
-from .files import write_atomically
-from .metrics import EpochRecord, best_record
-from .mistakes import answers_of, dataset_of
-from .model import Model
-from .model_checks import last_part
-from .page import DRAWING_SCRIPTS, DRAWING_STYLES, MAX_BYTES, check_drawable, described
-from .page_parts import filled, html_file, template
-from .report_answers import described_answers, rounded
-from .report_settings import described_settings
-from .run_folder import RunFolder
+from ..activations import name_of
+from ..config import Config
+from ..errors import FastbpError, UsageError
+from ..files import write_atomically
+from ..metrics import EpochRecord, best_record
+from ..mistakes import answers_of, dataset_of
+from ..model import Model
+from ..model_checks import last_part
+from ..run_folder import RunFolder
+from .answers import described_answers, rounded
+from .model_page import DRAWING_SCRIPTS, DRAWING_STYLES, MAX_BYTES, check_drawable, described
+from .parts import filled, html_file, template
+from .settings import described_settings
 
 __all__ = ["SCRIPTS", "Report", "report_of", "to_report"]
 

@@ -4,7 +4,7 @@ In: a `Model` of square pictures. Out: a page that holds the weights, the formul
 elsewhere; its Content-Security-Policy lets nothing else in. Refused: models of anything but square pictures, functions
 of a user's own, and networks that make a page larger than a few megabytes.
 
-`fastbp.page_parts` puts it together from the files in `templates/`, which say what each of them does. The part in which
+`parts` puts it together from the files in `templates/`, which say what each of them does. The part in which
 one draws is that of a run's report, too.
 """
 
@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from .activations import name_of
-from .data.digits import make_digits
-from .errors import UsageError
-from .files import write_atomically
-from .model import Model
-from .page_parts import filled, html_file, numbers, template
-from .preprocessing import Scaling
+from ..activations import name_of
+from ..data.digits import make_digits
+from ..errors import UsageError
+from ..files import write_atomically
+from ..model import Model
+from ..preprocessing import Scaling
+from .parts import filled, html_file, numbers, template
 
 __all__ = [
     "DRAWING_SCRIPTS",

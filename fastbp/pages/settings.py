@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from .activations import name_of
-from .config import Config
-from .defaults import learning_rate_for
-from .model import Model
-from .model_checks import last_part
+from ..activations import name_of
+from ..config import Config
+from ..defaults import learning_rate_for
+from ..model import Model
+from ..model_checks import last_part
 
 __all__ = ["described_settings"]
 
