@@ -5,7 +5,11 @@ Every message names what was got, what is accepted and what to do. Nothing here 
 
 from __future__ import annotations
 
-__all__ = ["DataError", "DivergedError", "DownloadError", "FastbpError", "ModelError", "UsageError"]
+__all__ = ["AtOnce", "DataError", "DivergedError", "DownloadError", "FastbpError", "ModelError", "UsageError"]
+
+
+class AtOnce(KeyboardInterrupt):
+    """A second Ctrl-C: there is no time left to measure anything."""
 
 
 class FastbpError(Exception):

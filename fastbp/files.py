@@ -20,6 +20,8 @@ from .errors import DataError, FastbpError
 
 __all__ = ["cache_directory", "is_private", "open_regular", "reason", "try_lock", "write_atomically"]
 
+NO_FOLDERS = (errno.EINVAL, errno.EBADF, errno.ENOTSUP)  # some network file systems bring files to the disk, only
+
 
 def reason(error: BaseException) -> str:
     """The operating system's words for an error: ``No space left on device``, without numbers and paths."""
@@ -79,12 +81,18 @@ def write_atomically(
 
 
 def _sync_folder(folder: Path) -> None:
-    """Bring a folder's list of names to the disk, on systems where a folder can be opened."""
+    """Bring a folder's list of names to the disk, on systems and file systems where folders can be opened for that."""
     if os.name == "nt":
         return
-    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # one that may be written and not read
+        return
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NO_FOLDERS:
+            raise
     finally:
         os.close(descriptor)
 

@@ -4,7 +4,7 @@ Python runs a signal's handler wherever it happens to be, and a KeyboardInterrup
 callback from C (a compiler's, the garbage collector's) is dropped there. So what was received is kept, and
 whoever is called regularly asks `check`. A compiler asks nobody: what was dropped rises again a moment later, or Ctrl-C
 would take up to 9 s while kernels are compiled. While a network trains (`hold`), the first signal rises from `check`
-alone, where weights and records fit together; the second rises at once.
+alone, where weights and records fit together; the second rises at once, as `AtOnce`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import sys
 import threading
 from time import monotonic
 from types import FrameType
+
+from .errors import AtOnce
 
 __all__ = ["check", "exit_code", "hold", "ignore", "let_go", "listen", "received", "twice"]
 
@@ -60,6 +62,8 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
             _first = monotonic()
         if _held and (len(_received) == 1 or monotonic() - _first < SAME_WITHIN):
             return
+        if twice():
+            raise AtOnce
     raise KeyboardInterrupt
 
 

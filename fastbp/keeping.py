@@ -73,12 +73,13 @@ class Keeper(Callback):
             data_sha256=model.data_sha256,
             samples_sha256=self._samples,
         )
-        folder.clear() if self._new else folder.reopen()
         settings = dict(self._settings)
         if self._start is not None:
-            self._start.save(folder.start_file)
             settings["init_from"] = str(folder.start_file.absolute())
-        text = settings_text({**settings, **plan.config.as_dict()})
+        text = settings_text({**settings, **plan.config.as_dict()})  # refused before anything is removed
+        folder.clear() if self._new else folder.reopen()
+        if self._start is not None:
+            self._start.save(folder.start_file)
         write_atomically(folder.config_file, text.encode())
         lines = "".join(record_line(record) + "\n" for record in plan.history)
         write_atomically(folder.metrics_file, lines.encode())
@@ -94,8 +95,10 @@ class Keeper(Callback):
 
     def on_epoch(self, record: EpochRecord) -> None:
         assert self._metrics is not None
+        left = memoryview((record_line(record) + "\n").encode())
         try:
-            self._metrics.write((record_line(record) + "\n").encode())
+            while left:  # a disk that is nearly full takes a part, and says so with the next one
+                left = left[self._metrics.write(left) :]
         except OSError as error:
             raise self._problem(error) from error
         if perf_counter() - self._saved >= max(AFTER_EPOCHS, self._cost / MOST_SHARE):
@@ -103,10 +106,15 @@ class Keeper(Callback):
 
     def on_end(self, reason: str) -> None:
         metrics, self._metrics = self._metrics, None
-        if metrics is not None:
+        if metrics is None:
+            return
+        try:
             metrics.close()
+        except OSError as error:  # where writing is put off, a full disk is told here
             if reason != "failed":
-                self._save()
+                raise self._problem(error) from error
+        if reason != "failed":
+            self._save()
 
     def finish(self, result: TrainingResult) -> None:
         """Write the model of a run that has ended, and the summary."""
@@ -133,6 +141,5 @@ class Keeper(Callback):
 
     def _problem(self, error: OSError) -> FastbpError:
         return FastbpError(
-            f"cannot write {self._folder.metrics_file}: {reason(error)}; once it can be written, go on with "
-            f"--resume {self._folder}"
+            f"cannot write {self._folder.metrics_file}: {reason(error)}; choose a place that can be written"
         )

@@ -66,7 +66,8 @@ class LiveView:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        interrupts.let_go()
+        if kind is not None:  # else what is left, saving and showing the result, is a matter of milliseconds
+            interrupts.let_go()
         self._finish_rows()
         if self._moving and self._n_epochs and kind is None:
             self._line("")

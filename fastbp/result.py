@@ -24,7 +24,7 @@ class TrainingResult:
         one per epoch
     loss : float
         mean training cost per sample of the final weights, without decay; weighted where samples are, with smoothed
-        labels where they are
+        labels where they are; NaN, as `test_loss`, where a second Ctrl-C left no time to measure
     train_accuracy, test_accuracy : float or None
         shares from 0 to 1 of the final weights; None for target values, or where there are no test samples
     test_loss : float or None

@@ -19,6 +19,7 @@ import json
 import os
 from contextlib import suppress
 from pathlib import Path
+from time import sleep
 from typing import TYPE_CHECKING, Any
 
 from .errors import FastbpError, UsageError
@@ -202,16 +203,14 @@ class RunFolder:
         """Raise UsageError where the folder holds a run, or files that a run would overwrite."""
         there = next((name for name in NAMES if (self.path / name).exists()), None)
         if there is not None:
-            raise UsageError(
-                f"{self} already holds {'a run' if there == NAMES[0] else there}; choose another folder, go on with "
-                f"--resume {self}, or replace it with --force"
-            )
+            what, go_on = ("a run", f", go on with --resume {self},") if there == NAMES[0] else (there, "")
+            raise UsageError(f"{self} already holds {what}; choose another folder{go_on} or replace it with --force")
 
     def _take_lock(self) -> bool:
         while True:
             descriptor = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
             try:
-                taken = _try_lock(descriptor)
+                taken = _try_lock(descriptor) or self._try_again(descriptor)
             except OSError as error:
                 os.close(descriptor)
                 if error.errno in NO_LOCKS:
@@ -226,6 +225,12 @@ class RunFolder:
                     self._lock = descriptor
                     return True
             os.close(descriptor)  # its owner has removed it in between: what is locked has no name any more
+
+    @staticmethod
+    def _try_again(descriptor: int) -> bool:
+        """Once more after a moment: whoever asks whether a folder `is_in_use` has its lock for that long."""
+        sleep(0.05)
+        return _try_lock(descriptor)
 
     @staticmethod
     def _text(path: Path) -> str:

@@ -172,8 +172,8 @@ def resume(
         samples = _fingerprint(validation_data, sample_weight)
         if state is not None:
             _check_data(folder, state[1], dataset, samples)
-        start = load(folder.start_file) if folder.start_file.exists() else None
         others = {name: value for name, value in folder.settings().items() if name not in Config.__dataclass_fields__}
+        start = load(folder.start_file) if folder.start_file.exists() or "init_from" in others else None
         keeper = Keeper(folder, others, start, samples, new=False)
         run = Run(
             dataset,

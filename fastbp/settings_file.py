@@ -80,8 +80,15 @@ def settings_text(settings: Mapping[str, Any]) -> str:
 
 def _toml(value: Any) -> str:
     if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=True)  # TOML's texts in quotation marks are written like those of JSON
+        return _toml_text(value)
     return str(value).lower() if isinstance(value, bool) else repr(value)
+
+
+def _toml_text(text: str) -> str:
+    """As in JSON, except that TOML knows no pairs of surrogates, and no DEL."""
+    if any("\ud800" <= each <= "\udfff" for each in text):
+        raise UsageError(f"{text!a} is not UTF-8, and TOML has no other texts; rename it")
+    return '"' + "".join(json.dumps(each)[1:-1] if each < "\x7f" else f"\\U{ord(each):08x}" for each in text) + '"'
 
 
 def _problem(name: str, value: Any) -> str | None:

@@ -23,7 +23,7 @@ from .cores import checked_threads, usable_cores
 from .data import Dataset
 from .defaults import learning_rate_for, network_for
 from .epochs import Epoch, batch_masses, batches_that_last
-from .errors import DivergedError, UsageError
+from .errors import AtOnce, DivergedError, UsageError
 from .iterations import Iterations
 from .kernels import Engine, Evaluation, announce_compiling, open_engine
 from .lbfgs import scipy_minimize
@@ -202,9 +202,8 @@ class Run:
                         self._run_batches(epoch)
                         self.record(epoch)
                 result = self._end()
-            except KeyboardInterrupt:
-                self._engine.set_parameters(self._finite)  # a batch may be done of which nobody knows
-                raise Interrupted(self._end("interrupted")) from None
+            except KeyboardInterrupt as error:
+                raise Interrupted(self._cut_short(isinstance(error, AtOnce))) from None
             if self._diverged is not None:
                 raise DivergedError(self._diverged, result)
             return result
@@ -311,8 +310,9 @@ class Run:
         """Redo the epoch (on_nan), or end the run: `train` raises DivergedError, unless a callback stops it here."""
         self._tell("on_diverged", epoch)
         if self._stopped is None and self._rescue is not None and self._rescue.restore():
-            self._finite, self._begun, self._whole = self._engine.parameters(), None, True
+            self._finite, self._begun = self._engine.parameters(), None
             self._schedule.halve()
+            self._whole = True
             self._tell("on_restored", epoch, float(self._schedule.rates(epoch)[0]))
         elif self._stopped is None:
             rate = self._config.learning_rate
@@ -387,17 +387,26 @@ class Run:
         self.close(reason)
         return self.result()
 
+    def _cut_short(self, at_once: bool) -> TrainingResult:
+        """The result of a run that was interrupted; measuring it takes a second with wide layers."""
+        self._engine.set_parameters(self._finite)  # a batch may be done of which nobody knows
+        self.close("interrupted")
+        try:
+            return self.result(measured=not at_once)
+        except AtOnce:
+            return self.result(measured=False)
+
     def close(self, reason: str | None = None) -> None:
         """The run ends, unless it has: let callbacks know."""
         if self._ended is None:
             self._ended, self._at_end = reason or self._stopped or "epochs", self._finite
             self._tell("on_end", self._ended)
 
-    def result(self) -> TrainingResult:
-        """Measure the engine's weights and wrap them up, after `close`."""
+    def result(self, measured: bool = True) -> TrainingResult:
+        """Measure the engine's weights, or not, and wrap them up, after `close`."""
         assert self._ended is not None
-        engine, validation = self._engine, self._validate()
-        train, test = engine.evaluate("train"), engine.evaluate("test")
+        engine, validation = self._engine, self._validate() if measured else None
+        train, test = (engine.evaluate(split) if measured else Evaluation(np.nan, None) for split in ("train", "test"))
         best = best_record(self._history) if self._judge is not None or self.best() is not None else None
         return TrainingResult(
             model=self.model(),

@@ -155,3 +155,33 @@ def test_a_home_that_nobody_knows(monkeypatch):
     monkeypatch.setattr(Path, "expanduser", unknown)
     with pytest.raises(FastbpError, match="could not determine the home directory; set FASTBP_CACHE_DIR"):
         cache_directory()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="folders are not brought to the disk there")
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EBADF, errno.ENOTSUP])
+def test_file_systems_that_bring_no_folders_to_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    real = os.fsync
+
+    def files_only(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+        real(descriptor)
+
+    monkeypatch.setattr(files.os, "fsync", files_only)
+    write_atomically(tmp_path / "a", b"abc")
+    assert (tmp_path / "a").read_bytes() == b"abc"
+
+
+def test_a_folder_that_may_be_written_and_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.open
+
+    def closed(path: object, flags: int, *more: int) -> int:
+        if path == tmp_path:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(path, flags, *more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(files.os, "open", closed)
+    write_atomically(tmp_path / "a", b"abc")
+    assert (tmp_path / "a").read_bytes() == b"abc"

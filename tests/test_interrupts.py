@@ -128,3 +128,25 @@ def test_an_ignored_signal_stays_ignored(python):
 def test_what_was_dropped_rises_again_unless_it_was_noticed(python, number, code):
     process = python(DROPPED.format(number=int(number)) + code)
     assert (process.returncode, process.stderr) == (128 + number, "")
+
+
+TWICE = """
+import os, sys, time
+from fastbp import interrupts
+from fastbp.errors import AtOnce
+
+interrupts.listen()
+interrupts.hold()
+for wait in ({wait}, 0.0):
+    os.kill(os.getpid(), {number})
+    time.sleep(wait)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_second_rises_at_once_unless_it_is_an_echo_of_the_first(python, number):
+    """A terminal sends Ctrl-C to all its processes, and wrappers send it on: that is one, and not two."""
+    process = python(TWICE.format(number=int(number), wait=0.3) + "sys.exit(7)")
+    assert "AtOnce" in process.stderr
+    process = python(TWICE.format(number=int(number), wait=0.01) + "sys.exit(7)")
+    assert (process.returncode, process.stderr) == (7, "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -9,6 +10,7 @@ import sys
 
 import pytest
 
+import fastbp.run_folder
 from fastbp.errors import FastbpError, UsageError
 from fastbp.run_folder import NAMES, RunFolder
 
@@ -58,8 +60,9 @@ def test_a_damaged_summary_is_said(tmp_path, text):
 def test_another_run_is_not_overwritten(tmp_path, name):
     (tmp_path / name).write_text("old")
     folder = RunFolder(tmp_path)
-    with pytest.raises(UsageError, match="--force"):
+    with pytest.raises(UsageError, match="--force") as caught:
         folder.claim()
+    assert ("--resume" in str(caught.value)) == (name == "config.toml")  # else there is nothing to go on with
     assert os.listdir(tmp_path) == [name]
     folder.claim(force=True)
     folder.clear()
@@ -109,6 +112,20 @@ def test_one_process_at_a_time(tmp_path):
     folder.release()
 
 
+def test_whoever_asks_whether_it_is_in_use_does_not_use_it(tmp_path, monkeypatch):
+    """That takes its lock for a moment, in which another process may claim it."""
+    real, asked = fastbp.run_folder._try_lock, []
+
+    def first_not(descriptor: int) -> bool:
+        asked.append(descriptor)
+        return len(asked) > 1 and real(descriptor)
+
+    monkeypatch.setattr(fastbp.run_folder, "_try_lock", first_not)
+    folder = RunFolder(tmp_path)
+    assert folder.claim()
+    folder.release()
+
+
 @pytest.mark.skipif(os.name == "nt" or not hasattr(os, "getuid") or os.getuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_cannot_be_made(tmp_path):
     tmp_path.chmod(0o500)
@@ -121,9 +138,6 @@ def test_a_folder_that_cannot_be_made(tmp_path):
 
 def test_a_folder_without_locks(tmp_path, monkeypatch):
     """Where the file system knows no locks, claim says so."""
-    import errno
-
-    import fastbp.run_folder
 
     def none(descriptor: int) -> bool:
         raise OSError(errno.ENOLCK, "no locks")

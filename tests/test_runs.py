@@ -12,7 +12,7 @@ import pytest
 import fastbp.training
 from fastbp import Callback, Config, CustomActivation, Dataset, DivergedError, ModelError, UsageError, load, train
 from fastbp.checkpoint_file import read_state
-from fastbp.errors import FastbpError
+from fastbp.errors import AtOnce, FastbpError
 from fastbp.result import Interrupted
 from fastbp.run_folder import NAMES, RunFolder
 from fastbp.runs import resume, train_to
@@ -47,6 +47,7 @@ KINDS: dict[str, dict[str, Any]] = {
         "learning_rate": 0.01,
         "schedule": "adaptive",
         "rate_patience": 1,
+        "min_delta": 10.0,  # no cost is lower by that much: the rate falls after every epoch
         "validation": 0.2,
     },
     "in order, clipped": {"layers": "7", "shuffle": False, "clip_norm": 0.5, "evaluate": "end"},
@@ -258,6 +259,77 @@ def test_a_start_model_is_kept(data, tmp_path):
     ).read_bytes()
     assert load(tmp_path / "cut" / "start.safetensors").to_bytes() == start.to_bytes()
     assert Path(RunFolder(tmp_path / "cut").settings()["init_from"]).samefile(tmp_path / "cut" / "start.safetensors")
+
+
+def test_a_start_model_that_is_gone_is_missed(data, tmp_path):
+    """Else the run would begin again from random weights."""
+    start = train(data, layers="5", epochs=1).model
+    train_to(tmp_path / "a", data, init_from=start, layers="5", epochs=2)
+    for name in ("start", "checkpoint", "model"):
+        (tmp_path / "a" / f"{name}.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"start\.safetensors"):
+        resume(tmp_path / "a", data)
+
+
+@pytest.mark.parametrize("engine", ["reference", "fused"])
+def test_a_second_ctrl_c_within_a_batch_saves_no_state_of_it(data, tmp_path, engine):
+    """The optimizer's memory is that of a batch of which nobody knows: the last checkpoint must stay."""
+
+    class Breaks(Callback):
+        left = 3
+
+        def on_start(self, plan: Any) -> None:
+            real = plan.run._engine.run
+
+            def run(*what: Any) -> None:
+                real(*what)
+                self.left -= 1
+                if self.left == 0:
+                    raise AtOnce
+
+            plan.run._engine.run = run
+
+    settings = {"layers": "5", "epochs": 5, "optimizer": "momentum", "engine": engine}
+    with pytest.raises(Interrupted):
+        train_to(tmp_path / "cut", data, callbacks=[Breaks()], **settings)
+    resume(tmp_path / "cut", data)
+    train_to(tmp_path / "whole", data, **settings)
+    assert kept(tmp_path / "cut") == kept(tmp_path / "whole")
+
+
+def test_a_second_ctrl_c_measures_nothing(data, tmp_path, monkeypatch):
+    """It comes during training, or while the first one's result is measured; model and checkpoint are there anyway."""
+
+    class Twice(Callback):
+        error: type[BaseException] = AtOnce
+
+        def on_epoch(self, record: Any) -> None:
+            if record.epoch == 2:
+                raise self.error
+
+    twice = Twice()
+    with pytest.raises(Interrupted) as caught:
+        train(data, layers="5", epochs=9, callbacks=[twice])
+    assert np.isnan(caught.value.result.loss)
+    assert (caught.value.result.train_accuracy, caught.value.result.epochs) == (None, 2)
+    twice.error = KeyboardInterrupt
+    real = fastbp.training.Run.result
+
+    def interrupted(run: Any, measured: bool = True) -> Any:
+        if measured:
+            raise AtOnce
+        return real(run, measured)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fastbp.training.Run, "result", interrupted)
+        with pytest.raises(Interrupted):
+            train_to(tmp_path / "a", data, layers="5", epochs=3, callbacks=[twice, CutAfter(2)])
+    summary = RunFolder(tmp_path / "a").summary()
+    assert summary is not None
+    assert (summary["stopped"], summary["loss"]) == ("interrupted", None)
+    resume(tmp_path / "a", data)
+    train_to(tmp_path / "b", data, layers="5", epochs=3)
+    assert kept(tmp_path / "a") == kept(tmp_path / "b")
 
 
 def test_other_data_settings_and_samples_are_refused(data, tmp_path):

@@ -118,3 +118,15 @@ def test_every_other_option_is_one_of_the_command() -> None:
     names = {param.name for param in cli.commands["train"].params}
     assert set(OTHERS) <= names
     assert not set(OTHERS) & set(Config.__dataclass_fields__)
+
+
+@pytest.mark.parametrize("text", ["", 'a"b\\', "\N{GRINNING FACE}", "\x00\x1f\x7f\x80\u2028", "\\U0001f600", "\ue000"])
+def test_every_text_is_read_back(tmp_path, text):
+    """TOML knows no pairs of surrogates, as JSON writes them, and no DEL."""
+    (tmp_path / "c.toml").write_text(settings_text({"data": text}))
+    assert read_settings(tmp_path / "c.toml") == {"data": text}
+
+
+def test_a_text_that_is_no_unicode_is_refused():
+    with pytest.raises(UsageError, match=r"'d\\udcff' is not UTF-8"):
+        settings_text({"data": "d\udcff"})

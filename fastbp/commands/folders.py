@@ -6,6 +6,8 @@ command that goes on.
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +35,7 @@ def folder_options(command: Any) -> Any:
         if path is not None:
             from ..run_folder import RunFolder
 
+            _refuse_no_name("--resume", path)
             ctx.default_map = {**(ctx.default_map or {}), **RunFolder(path).settings()}
         return path
 
@@ -64,7 +67,9 @@ def checked_folder(ctx: click.Context, options: dict[str, Any]) -> RunFolder | N
     """The folder of --out or --resume; refuses what does not go with them, and a folder that could not be used."""
     given = {name for name in options if ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT}
     path = options["resume"] or options["out"]
-    if path is None:
+    if path is not None:
+        _refuse_no_name("--out", path)
+    else:
         if options["force"]:
             raise UsageError("--force lets --out replace another run; give --out RUN, or leave it out")
         return None
@@ -98,9 +103,14 @@ def as_run_origin(options: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def in_folder(folder: RunFolder, call: Callable[[], Any]) -> Any:
+def in_folder(folder: RunFolder, call: Callable[[], Any], resumed: bool) -> Any:
     """call(), which trains into a folder; errors say what is there, and how to go on."""
-    go_on = f"go on with fastbp train --resume {folder}"
+    go_on = f"go on with fastbp train --resume {shlex.quote(str(folder))}"
+    there = _stamp(folder)
+
+    def has_begun() -> bool:
+        return folder.config_file.exists() and (resumed or _stamp(folder) != there)
+
     try:
         return call()
     except DivergedError as error:
@@ -108,12 +118,27 @@ def in_folder(folder: RunFolder, call: Callable[[], Any]) -> Any:
     except UsageError:
         raise
     except FastbpError as error:
-        raise type(error)(f"{error}; then {go_on}" if folder.checkpoint_file.exists() else str(error)) from error
+        raise type(error)(f"{error}; then {go_on}" if has_begun() else str(error)) from error
     except KeyboardInterrupt as error:
-        if not folder.config_file.exists():
+        if not has_begun():
             raise KeyboardInterrupt("interrupted; training had not begun, and nothing was changed") from error
         how = "stopped at once" if interrupts.twice() else "interrupted"
         raise KeyboardInterrupt(f"{how}; {go_on}") from error
+
+
+def _stamp(folder: RunFolder) -> tuple[int, int] | None:
+    """What tells one config.toml from the next: a run that begins writes its own, perhaps in place of another run's."""
+    try:
+        status = os.stat(folder.config_file)
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
+
+
+def _refuse_no_name(option: str, path: str) -> None:
+    """An empty name, as of a variable of the shell that is not set, would be the present folder."""
+    if not path:
+        raise UsageError(f"{option} needs the name of a folder, got ''; the present folder is called .")
 
 
 def _refuse_changes(ctx: click.Context, options: dict[str, Any], folder: RunFolder) -> None:

@@ -19,7 +19,7 @@ DEFAULT_NAME = "report.html"
 @click.argument("file", metavar="[FILE]", required=False, shell_complete=complete_path)
 @output_options
 def report(run: str, file: str | None, quiet: bool, as_json: bool) -> None:
-    """Write a page about a run: curves, confusion matrix, mistakes, settings.
+    """Write a page about a run: curves, mistakes, weights and settings.
 
     RUN is a folder that fastbp train --out wrote, finished or not. The page is one file, RUN/report.html by default,
     opened by any browser without a server.

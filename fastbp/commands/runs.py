@@ -83,7 +83,7 @@ def plot(paths: tuple[str, ...], out: str | None, style: str, quiet: bool, as_js
 )
 @output_options
 def compare(paths: tuple[str, ...], sort: str | None, quiet: bool, as_json: bool) -> None:
-    """Put runs of training side by side: how they ended, what was measured, and the settings that differ.
+    """Put runs side by side: their measurements, and settings that differ.
 
     RUN is a folder that fastbp train --out wrote, or one that holds such folders. The best run comes first, by its
     validation loss, or by its training loss where a run has no validation samples; never by test samples unless --sort

@@ -181,7 +181,7 @@ def run_in_folder(
     else:
         how |= {"config": config, "init_from": start, "force": options["force"], "origin": as_run_origin(options)}
         call = partial(train_to, folder.path, dataset, **how)
-    return in_folder(folder, lambda: with_option_names(call))
+    return in_folder(folder, lambda: with_option_names(call), resumed=bool(options["resume"]))
 
 
 def seeds_for(options: dict[str, Any]) -> list[int]:
@@ -232,8 +232,10 @@ def run_training(
         outcome = kept(error.result, save, "the last finite weights")
         raise DivergedError(f"{on_the_command_line(str(error))}; {outcome}", error.result) from error
     except KeyboardInterrupt as error:
-        outcome = kept(getattr(error, "result", None), save, "the weights so far")
-        raise KeyboardInterrupt(f"interrupted; {outcome}") from error
+        result = getattr(error, "result", None)
+        if result is None and interrupts.twice():
+            raise KeyboardInterrupt("stopped at once; no model is saved") from error
+        raise KeyboardInterrupt(f"interrupted; {kept(result, save, 'the weights so far')}") from error
 
 
 def kept(result: Any, save: Path | None, what: str) -> str:
