@@ -55,7 +55,8 @@ def test_every_option_and_command_that_is_named_exists() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
 def test_links_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)\s]+)\)", TEXTS[page.name]):
+    text = TEXTS[page.name]
+    for target in re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'src(?:set)?="([^"]+)"', text):
         if target.startswith("https://"):
             continue
         name, _, anchor = target.partition("#")
