@@ -200,7 +200,8 @@ TOGETHER = f"""
     said = []
     with warming.announce_compiling(said.append):{INDENTED}
         left = [path.name for path in files() if path.suffix == ".lock"]
-    answer(**found, left=left, said=len(said), compiled=[each.kernel for each in warming.prepared if not each.from_cache])
+    compiled = [each.kernel for each in warming.prepared if not each.from_cache]
+    answer(**found, left=left, said=len(said), compiled=compiled)
 """
 
 
