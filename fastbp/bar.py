@@ -1,8 +1,8 @@
 """One line of a terminal that moves: what goes on, how far it is, how fast, and how long it will still take.
 
 Texts and numbers come in, characters for a stream go out. A line is overwritten by the next one, so that no escape
-sequence is needed but for colours. It is written by hand, as rich takes 25 ms to start, 0.5 ms for each update and
-0.5 ms for rows above the bar: 1 % of the time at ten updates a second. This takes 0.03 ms.
+sequence is needed but for colours. It is written by hand: in the midst of training, rich's bar with rows above it took
+4 % of the time (784-16-16-10 on MNIST, ten updates a second); this one takes 0.3 %, at five.
 """
 
 from __future__ import annotations

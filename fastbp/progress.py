@@ -23,11 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["LiveView"]
 
-BETWEEN_UPDATES = (
-    0.2  # seconds. Ten times a second would be 0.6 % of the time, as each update finds cold caches: 0.3 ms
-)
+BETWEEN_UPDATES = 0.2  # seconds. An update finds cold caches and takes 0.3 ms: ten a second would be 0.4 % of the time
 BEFORE_BAR = 0.3  # seconds: what is over sooner needs no bar
-MOST_ROWS = 200  # on a terminal; longer runs get a row a second there, so that the header and other work stay in reach
+MOST_ROWS = 200  # on a terminal; longer runs get a row a second there, so that the header stays in reach
 BETWEEN_ROWS = 1.0  # seconds
 
 

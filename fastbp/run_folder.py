@@ -23,7 +23,7 @@ from time import sleep
 from typing import TYPE_CHECKING, Any
 
 from .errors import FastbpError, UsageError
-from .files import open_regular, reason
+from .files import open_regular, reason, try_lock
 from .metrics import EpochRecord
 from .settings_file import read_settings
 
@@ -120,7 +120,7 @@ class RunFolder:
         with suppress(OSError):
             descriptor = os.open(self.path / LOCK, os.O_RDWR)
             try:
-                return not _try_lock(descriptor)
+                return not try_lock(descriptor)
             finally:
                 os.close(descriptor)
         return False
@@ -210,7 +210,7 @@ class RunFolder:
         while True:
             descriptor = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
             try:
-                taken = _try_lock(descriptor) or self._try_again(descriptor)
+                taken = try_lock(descriptor) or self._try_again(descriptor)
             except OSError as error:
                 os.close(descriptor)
                 if error.errno in NO_LOCKS:
@@ -230,7 +230,7 @@ class RunFolder:
     def _try_again(descriptor: int) -> bool:
         """Once more after a moment: whoever asks whether a folder `is_in_use` has its lock for that long."""
         sleep(0.05)
-        return _try_lock(descriptor)
+        return try_lock(descriptor)
 
     @staticmethod
     def _text(path: Path) -> str:
@@ -241,21 +241,3 @@ class RunFolder:
             raise FastbpError(f"cannot read {path}: {reason(error)}") from error
         except UnicodeDecodeError:
             raise FastbpError(f"{path} is damaged: it is not UTF-8") from None
-
-
-def _try_lock(descriptor: int) -> bool:
-    """Lock an open file until it is closed, or its process ends in whatever way; False where another has it."""
-    try:
-        if os.name == "nt":
-            import msvcrt
-
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-        else:
-            import fcntl
-
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
-            return False
-        raise
-    return True

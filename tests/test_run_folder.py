@@ -114,13 +114,13 @@ def test_one_process_at_a_time(tmp_path):
 
 def test_whoever_asks_whether_it_is_in_use_does_not_use_it(tmp_path, monkeypatch):
     """That takes its lock for a moment, in which another process may claim it."""
-    real, asked = fastbp.run_folder._try_lock, []
+    real, asked = fastbp.run_folder.try_lock, []
 
     def first_not(descriptor: int) -> bool:
         asked.append(descriptor)
         return len(asked) > 1 and real(descriptor)
 
-    monkeypatch.setattr(fastbp.run_folder, "_try_lock", first_not)
+    monkeypatch.setattr(fastbp.run_folder, "try_lock", first_not)
     folder = RunFolder(tmp_path)
     assert folder.claim()
     folder.release()
@@ -142,5 +142,5 @@ def test_a_folder_without_locks(tmp_path, monkeypatch):
     def none(descriptor: int) -> bool:
         raise OSError(errno.ENOLCK, "no locks")
 
-    monkeypatch.setattr(fastbp.run_folder, "_try_lock", none)
+    monkeypatch.setattr(fastbp.run_folder, "try_lock", none)
     assert RunFolder(tmp_path).claim() is False

@@ -43,13 +43,19 @@ def locks(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
+def open_files() -> int:
+    return len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").exists() else 0
+
+
 def test_a_turn_leaves_nothing_behind(tmp_path):
+    before = open_files()
     with together():
         assert take_turn(tmp_path / "a.kernel")
         assert locks(tmp_path) == ["a.kernel.lock"]
         end_turn()
         assert locks(tmp_path) == []
         end_turn()  # without one
+        assert open_files() == before
 
 
 def test_outside_of_a_block_there_are_no_turns(tmp_path):
@@ -124,11 +130,11 @@ def test_where_files_cannot_be_locked_everybody_compiles(tmp_path, monkeypatch, 
         raise OSError(number, "no locks")
 
     monkeypatch.setattr(turns, "try_lock", none)
-    before = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").exists() else 0
+    before = open_files()
     with together():
         for _ in range(3):
             assert not take_turn(tmp_path / "a.kernel")
-    assert before == (len(os.listdir("/proc/self/fd")) if before else 0)
+    assert open_files() == before
 
 
 def test_where_nothing_can_be_written_everybody_compiles(tmp_path):
@@ -137,13 +143,18 @@ def test_where_nothing_can_be_written_everybody_compiles(tmp_path):
 
 
 def test_threads_have_turns_of_their_own(tmp_path):
+    seen: list[object] = []
+
     def elsewhere() -> None:
+        seen.append(take_turn(tmp_path / "b.kernel"))  # in no block
         with together():
-            pass
+            seen.append(take_turn(tmp_path / "b.kernel"))
+            seen.append(locks(tmp_path))
 
     with together():
         take_turn(tmp_path / "a.kernel")
         thread = threading.Thread(target=elsewhere)
         thread.start()
         thread.join()
+        assert seen == [False, True, ["a.kernel.lock", "b.kernel.lock"]]
         assert locks(tmp_path) == ["a.kernel.lock"]
