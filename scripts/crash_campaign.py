@@ -190,6 +190,14 @@ def where(folder: Path) -> str:
     return "opening, compiling"
 
 
+def until_it_trains(process: subprocess.Popen[str], folder: Path) -> None:
+    """Wait until a run trains: it has written its settings, in place of those of the run that it goes on with."""
+    file = folder / "config.toml"
+    before = file.stat().st_ino if file.exists() else None
+    while process.poll() is None and (not file.exists() or file.stat().st_ino == before):
+        sleep(0.001)
+
+
 def kills(bench: Bench, count: int) -> dict[str, Any]:
     """kill -9 at random moments of the life of runs, some of them again while they are resumed."""
     moments: Counter[str] = Counter()
@@ -219,6 +227,8 @@ def kills(bench: Bench, count: int) -> dict[str, Any]:
             if left == 0:
                 _, said = process.communicate(timeout=120)
                 break
+            if bench.draw.random() < 0.6:  # the others at any moment, of which most are before training
+                until_it_trains(process, folder)
             sleep(bench.draw.uniform(0.0, lasts))
             process.kill()
             process.communicate()

@@ -274,3 +274,20 @@ def test_read_only_samples_compile_nothing_new() -> None:
     again, _ = both_engines(network, x, y, np.eye(2), "float32", "auto", optimizer=0, batch_size=8)
     assert before == [len(f.signatures) for f in (fused.run_batches, fused.refresh, entries.pack_bytes)]
     assert engine.evaluate("train") == again.evaluate("train")
+
+
+@pytest.mark.parametrize("n", [1, 8, 61])
+def test_measuring_in_pieces_gives_the_same_bits(monkeypatch, n: int) -> None:
+    """Between the pieces signals are heard: with wide layers, measuring lasts a second."""
+    rng = np.random.default_rng(15)
+    network = Network((24, 4, 3), ("sigmoid", "softmax"), "cross_entropy")
+    y = rng.integers(0, 3, n).astype(np.int32)
+    engine, _ = both_engines(network, images(rng, n, 24), y, np.eye(3), "float32", "auto", optimizer=0, batch_size=8)
+    at_once = engine.evaluate("train")
+    calls, real = [], engine._run
+    engine._run = lambda *what: calls.append(what) or real(*what)  # type: ignore[method-assign,func-returns-value]
+    for work, expected in ((1, -(-n // 8)), (2 * 8 * network.n_parameters, -(-n // 16))):
+        calls.clear()
+        monkeypatch.setattr(cpu_module, "WORK_PER_CALL", work)
+        assert engine.evaluate("train") == at_once
+        assert len(calls) == expected
