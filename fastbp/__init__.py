@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .pages.report_page import to_report
     from .plotting import plot_run
     from .result import TrainingResult
-    from .runs import resume, train_to
+    from .runs.training import resume, train_to
     from .training import train
     from .watching import Callback
 
@@ -79,7 +79,7 @@ _HOMES = {
     "plotting": ("plot_run",),
     "pages.report_page": ("to_report",),
     "result": ("TrainingResult",),
-    "runs": ("resume", "train_to"),
+    "runs.training": ("resume", "train_to"),
     "training": ("train",),
     "watching": ("Callback",),
 }

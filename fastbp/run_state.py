@@ -3,7 +3,7 @@
 Given its `RunState`, a run goes on as if it had never been interrupted, to the last bit: weights, the optimizer's
 moments, the costs of the batches of an epoch that has begun, and what its schedule and its callbacks remember. The
 order of samples needs no place here, as it follows from the seed and the number of the epoch. `fastbp.resuming` takes
-it from a run and gives it to one, `fastbp.checkpoint_file` keeps it on disk.
+it from a run and gives it to one, `fastbp.runs.checkpoint_file` keeps it on disk.
 """
 
 from __future__ import annotations

@@ -41,20 +41,20 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from fastbp.checkpoint_file import read_state  # noqa: E402
 from fastbp.errors import DivergedError, FastbpError  # noqa: E402
 from fastbp.files import write_atomically  # noqa: E402
 from fastbp.model import load  # noqa: E402
-from fastbp.run_folder import NAMES, RunFolder  # noqa: E402
+from fastbp.runs.checkpoint_file import read_state  # noqa: E402
+from fastbp.runs.folder import NAMES, RunFolder  # noqa: E402
 from fastbp.settings_file import read_settings  # noqa: E402
 
 # The command, with checkpoints as often as there is something new: what takes hours comes in a second.
 OFTEN = """
 import sys
-import fastbp.keeping
+from fastbp.runs import keeping
 from fastbp.__main__ import main
 
-fastbp.keeping.AFTER_EPOCHS, fastbp.keeping.WITHIN_EPOCHS, fastbp.keeping.MOST_SHARE = {after}, {within}, 1e9
+keeping.AFTER_EPOCHS, keeping.WITHIN_EPOCHS, keeping.MOST_SHARE = {after}, {within}, 1e9
 sys.exit(main())
 """
 ERRNOS = ("ENOSPC", "EIO", "EROFS", "EDQUOT", "EACCES")
@@ -558,7 +558,7 @@ COSTS = """
 import json, sys, tempfile
 from time import perf_counter
 from fastbp import load_dataset, train_to
-from fastbp.keeping import Keeper
+from fastbp.runs.keeping import Keeper
 
 spent, saves = [], []
 for name, times in (("on_batches", spent), ("on_epoch", spent), ("on_end", spent), ("_save", saves)):

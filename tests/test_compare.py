@@ -14,10 +14,10 @@ from click.testing import CliRunner
 
 from fastbp.__main__ import _explain
 from fastbp.cli import cli
-from fastbp.comparing import differing_settings, in_order, read_runs, run_folders, setting_text
 from fastbp.config import Config
 from fastbp.errors import FastbpError, UsageError
-from fastbp.run_folder import RunFolder
+from fastbp.runs.comparing import differing_settings, in_order, read_runs, run_folders, setting_text
+from fastbp.runs.folder import RunFolder
 from fastbp.settings_file import settings_text
 
 
@@ -146,7 +146,7 @@ def test_how_a_run_ended(tmp_path, stopped, words):
 
 def test_a_run_that_is_written_is_running(tmp_path):
     folder = make_run(tmp_path / "a", [])
-    claim = f"from fastbp.run_folder import RunFolder; RunFolder({str(folder)!r}).claim(new=False)"
+    claim = f"from fastbp.runs.folder import RunFolder; RunFolder({str(folder)!r}).claim(new=False)"
     code = f"{claim}; print('in', flush=True); input()"
     other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert other.stdin is not None

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastbp.checkpoint_file import read_state
 from fastbp.files import write_atomically
 from fastbp.model import load
-from fastbp.run_folder import NAMES, RunFolder
+from fastbp.runs.checkpoint_file import read_state
+from fastbp.runs.folder import NAMES, RunFolder
 from fastbp.settings_file import read_settings
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
@@ -33,11 +33,11 @@ TIMES = re.compile(r'"(seconds|samples_per_second|train_seconds)": [^,}\n]+')
 # the command, with a checkpoint whenever there is something new
 OFTEN = """
 import sys
-import fastbp.keeping
+import fastbp.runs.keeping
 from fastbp.__main__ import main
 
-fastbp.keeping.AFTER_EPOCHS = fastbp.keeping.WITHIN_EPOCHS = 0.0
-fastbp.keeping.MOST_SHARE = 1e9
+fastbp.runs.keeping.AFTER_EPOCHS = fastbp.runs.keeping.WITHIN_EPOCHS = 0.0
+fastbp.runs.keeping.MOST_SHARE = 1e9
 sys.exit(main())
 """
 POINTS = ("--data", "d.npz", "--layers", "16", "--optimizer", "adam", "--learning-rate", 0.003, "--dropout", 0.1)

@@ -17,12 +17,12 @@ import numpy as np
 import pytest
 
 import fastbp.files
-import fastbp.keeping
+import fastbp.runs.keeping
 from fastbp import Dataset, load
-from fastbp.checkpoint_file import read_state
 from fastbp.errors import FastbpError
-from fastbp.run_folder import NAMES, RunFolder
-from fastbp.runs import resume, train_to
+from fastbp.runs.checkpoint_file import read_state
+from fastbp.runs.folder import NAMES, RunFolder
+from fastbp.runs.training import resume, train_to
 from fastbp.settings_file import read_settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -97,10 +97,10 @@ def attach(monkeypatch):
             monkeypatch.setattr(os, call, failing(call, place))
         writer = lambda path, mode, buffering=-1: Writer(disk, path, mode.replace("b", ""))  # noqa: E731
         monkeypatch.setattr(fastbp.files, "open", writer, raising=False)
-        monkeypatch.setattr(fastbp.keeping, "open", writer, raising=False)
+        monkeypatch.setattr(fastbp.runs.keeping, "open", writer, raising=False)
 
-    monkeypatch.setattr(fastbp.keeping, "AFTER_EPOCHS", 0.0)
-    monkeypatch.setattr(fastbp.keeping, "MOST_SHARE", 1e9)
+    monkeypatch.setattr(fastbp.runs.keeping, "AFTER_EPOCHS", 0.0)
+    monkeypatch.setattr(fastbp.runs.keeping, "MOST_SHARE", 1e9)
     return to
 
 
@@ -118,17 +118,17 @@ def runs(data, tmp_path_factory) -> tuple[Path, Path, Path]:
     first = train_to(folder / "first", data, **SETTINGS).model
     train_to(folder / "begun", data, init_from=first, **SETTINGS)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fastbp.keeping, "AFTER_EPOCHS", 0.0)
-        patch.setattr(fastbp.keeping, "MOST_SHARE", 1e9)
+        patch.setattr(fastbp.runs.keeping, "AFTER_EPOCHS", 0.0)
+        patch.setattr(fastbp.runs.keeping, "MOST_SHARE", 1e9)
         saved = iter(range(3))
-        real = fastbp.keeping.state_bytes
+        real = fastbp.runs.keeping.state_bytes
 
         def three(*what: Any) -> bytes:
             if next(saved, None) is None:
                 raise FastbpError("no more")
             return real(*what)
 
-        patch.setattr(fastbp.keeping, "state_bytes", three)
+        patch.setattr(fastbp.runs.keeping, "state_bytes", three)
         with pytest.raises(FastbpError, match="no more"):
             train_to(folder / "half", data, **SETTINGS)
     return folder / "first", folder / "begun", folder / "half"

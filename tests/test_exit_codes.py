@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from fastbp.model_file import decode, encode
-from fastbp.run_folder import NAMES, RunFolder
+from fastbp.runs.folder import NAMES, RunFolder
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG, METRICS, MODEL, CHECKPOINT, SUMMARY, _ = NAMES

@@ -7,8 +7,8 @@ import pytest
 
 from fastbp import Dataset, Model, Network
 from fastbp.errors import UsageError
-from fastbp.mistakes import Answers, answers_of, dataset_of
-from fastbp.run_folder import RunFolder
+from fastbp.runs.folder import RunFolder
+from fastbp.runs.mistakes import Answers, answers_of
 
 
 def answers(outputs: list[list[float]], y: list[int], n_classes: int) -> Answers:
@@ -61,5 +61,5 @@ def test_the_data_of_a_run(tmp_path):
     (tmp_path / "config.toml").write_text(
         f"data = '{table.as_posix()}'\nlabel = 'kind'\ntest_fraction = 0.5\nseed = 3\n"
     )
-    data = dataset_of(RunFolder(tmp_path))
+    data = RunFolder(tmp_path).dataset()
     assert (data.class_names, len(data.x_test)) == (("a", "b"), 2)

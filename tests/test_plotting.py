@@ -23,10 +23,8 @@ from PIL import Image
 import fastbp
 from fastbp.__main__ import _explain
 from fastbp.cli import cli
-from fastbp.comparing import read_runs
 from fastbp.config import Config
 from fastbp.errors import FastbpError, UsageError
-from fastbp.mistakes import Answers
 from fastbp.model import Model
 from fastbp.network import Network
 from fastbp.plotting import draw, file_bytes
@@ -35,7 +33,9 @@ from fastbp.plotting.curves import spread
 from fastbp.plotting.style import DARK, LIGHT, STYLES, Panel, short
 from fastbp.plotting.weights import grid_for
 from fastbp.preprocessing import Scaling
-from fastbp.run_folder import RunFolder
+from fastbp.runs.comparing import read_runs
+from fastbp.runs.folder import RunFolder
+from fastbp.runs.mistakes import Answers
 from fastbp.settings_file import settings_text
 
 SIDE = 5  # pixels of a picture

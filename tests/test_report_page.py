@@ -24,13 +24,13 @@ from fastbp.cli import cli
 from fastbp.config import Config
 from fastbp.errors import FastbpError, ModelError, UsageError
 from fastbp.metrics import EpochRecord
-from fastbp.mistakes import answers_of
 from fastbp.pages.answers import MOST_MISTAKES, described_answers
 from fastbp.pages.model_page import DRAWING_SCRIPTS, DRAWING_STYLES
 from fastbp.pages.report_page import SCRIPTS, report_of
 from fastbp.pages.settings import described_settings
 from fastbp.preprocessing import Scaling
-from fastbp.run_folder import RunFolder
+from fastbp.runs.folder import RunFolder
+from fastbp.runs.mistakes import answers_of
 from fastbp.settings_file import settings_text
 
 PIXELS = Scaling(0.0, 1 / 255)

@@ -11,7 +11,7 @@ import fastbp.training
 from fastbp import Callback, Config, Dataset, DivergedError, UsageError, train, train_many
 from fastbp.callbacks import LearningRate, StopOnNaN
 from fastbp.result import Interrupted
-from fastbp.runs import resume, train_to
+from fastbp.runs.training import resume, train_to
 
 # a linear network without anything that saturates: too high a rate makes its weights grow without limit
 LINEAR: dict[str, Any] = {

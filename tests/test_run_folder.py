@@ -10,9 +10,9 @@ import sys
 
 import pytest
 
-import fastbp.run_folder
+import fastbp.runs.folder
 from fastbp.errors import FastbpError, UsageError
-from fastbp.run_folder import NAMES, RunFolder
+from fastbp.runs.folder import NAMES, RunFolder
 
 
 def record(epoch: int) -> dict[str, object]:
@@ -90,7 +90,7 @@ def test_what_claim_made_is_gone_where_no_run_began(tmp_path):
 
 def test_one_process_at_a_time(tmp_path):
     """A lock is held by another process, also when this one asks twice; it ends with that process, killed or not."""
-    claim = f"from fastbp.run_folder import RunFolder; RunFolder({str(tmp_path)!r}).claim()"
+    claim = f"from fastbp.runs.folder import RunFolder; RunFolder({str(tmp_path)!r}).claim()"
     code = f"{claim}; print('in', flush=True); input()"
     other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert other.stdout is not None
@@ -114,13 +114,13 @@ def test_one_process_at_a_time(tmp_path):
 
 def test_whoever_asks_whether_it_is_in_use_does_not_use_it(tmp_path, monkeypatch):
     """That takes its lock for a moment, in which another process may claim it."""
-    real, asked = fastbp.run_folder.try_lock, []
+    real, asked = fastbp.runs.folder.try_lock, []
 
     def first_not(descriptor: int) -> bool:
         asked.append(descriptor)
         return len(asked) > 1 and real(descriptor)
 
-    monkeypatch.setattr(fastbp.run_folder, "try_lock", first_not)
+    monkeypatch.setattr(fastbp.runs.folder, "try_lock", first_not)
     folder = RunFolder(tmp_path)
     assert folder.claim()
     folder.release()
@@ -142,5 +142,5 @@ def test_a_folder_without_locks(tmp_path, monkeypatch):
     def none(descriptor: int) -> bool:
         raise OSError(errno.ENOLCK, "no locks")
 
-    monkeypatch.setattr(fastbp.run_folder, "try_lock", none)
+    monkeypatch.setattr(fastbp.runs.folder, "try_lock", none)
     assert RunFolder(tmp_path).claim() is False

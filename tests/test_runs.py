@@ -11,11 +11,11 @@ import pytest
 
 import fastbp.training
 from fastbp import Callback, Config, CustomActivation, Dataset, DivergedError, ModelError, UsageError, load, train
-from fastbp.checkpoint_file import read_state
 from fastbp.errors import AtOnce, FastbpError
 from fastbp.result import Interrupted
-from fastbp.run_folder import NAMES, RunFolder
-from fastbp.runs import resume, train_to
+from fastbp.runs.checkpoint_file import read_state
+from fastbp.runs.folder import NAMES, RunFolder
+from fastbp.runs.training import resume, train_to
 
 N_TRAIN, N_TEST = 203, 60
 TIMES = {"seconds", "samples_per_second", "train_seconds"}
@@ -439,7 +439,7 @@ def test_logs_are_whole_after_resuming(data, tmp_path):
 
 def test_the_default_config_is_written_and_read_back(data, tmp_path):
     train_to(tmp_path / "a", data, epochs=0, dropout="0.1,0.2", layers="6-5", batch_size=None)
-    from fastbp.runs import config_of
+    from fastbp.runs.training import config_of
 
     config = config_of(RunFolder(tmp_path / "a"))
     assert config == Config(

@@ -20,7 +20,7 @@ from ..errors import DivergedError, FastbpError, UsageError
 from ..options import complete_path, option, option_name
 
 if TYPE_CHECKING:
-    from ..run_folder import RunFolder
+    from ..runs.folder import RunFolder
 
 __all__ = ["as_run_origin", "checked_folder", "folder_options", "in_folder"]
 
@@ -33,7 +33,7 @@ def folder_options(command: Any) -> Any:
 
     def read(ctx: click.Context, _: click.Parameter, path: str | None) -> str | None:
         if path is not None:
-            from ..run_folder import RunFolder
+            from ..runs.folder import RunFolder
 
             _refuse_no_name("--resume", path)
             ctx.default_map = {**(ctx.default_map or {}), **RunFolder(path).settings()}
@@ -80,7 +80,7 @@ def checked_folder(ctx: click.Context, options: dict[str, Any]) -> RunFolder | N
             raise UsageError(f"{name} {path} and {option_name(other)} do not go together; leave one of them out")
     if options["resume"] and ctx.get_parameter_source("config") is not click.core.ParameterSource.DEFAULT:
         raise UsageError(f"--resume {path} brings its own settings; leave out --config")
-    from ..run_folder import RunFolder
+    from ..runs.folder import RunFolder
 
     folder = RunFolder(path)
     if options["resume"]:
@@ -94,7 +94,7 @@ def checked_folder(ctx: click.Context, options: dict[str, Any]) -> RunFolder | N
 
 def as_run_origin(options: dict[str, Any]) -> dict[str, Any]:
     """How the data was loaded, for config.toml; paths hold from wherever one goes on."""
-    from ..runs import data_path
+    from ..runs.training import data_path
 
     values = {name: options[name] for name in OF_DATA if options[name] not in (None, False)}
     values["data"] = data_path(values["data"])
@@ -143,7 +143,7 @@ def _refuse_no_name(option: str, path: str) -> None:
 
 def _refuse_changes(ctx: click.Context, options: dict[str, Any], folder: RunFolder) -> None:
     """Refuse settings that were given and are not those of the run, by name."""
-    from ..runs import changed_settings, config_of
+    from ..runs.training import changed_settings, config_of
 
     chosen = Config(**{name: options[name] for name in Config.__dataclass_fields__})
     for name, now, before in changed_settings(chosen, config_of(folder).as_dict()):

@@ -31,7 +31,7 @@ def report(run: str, file: str | None, quiet: bool, as_json: bool) -> None:
     from ..files import write_atomically
     from ..pages.report_page import report_of
     from ..progress import LiveView
-    from ..run_folder import RunFolder
+    from ..runs.folder import RunFolder
 
     with LiveView(quiet) as view:
         made = report_of(RunFolder(run), view.on_progress)

@@ -12,7 +12,7 @@ import click
 from ..options import SectionedCommand, complete_path, option, output_options
 
 if TYPE_CHECKING:
-    from ..comparing import Run
+    from ..runs.comparing import Run
 
 __all__ = ["compare", "plot"]
 
@@ -50,11 +50,11 @@ def plot(paths: tuple[str, ...], out: str | None, style: str, quiet: bool, as_js
 
     Examples: fastbp plot runs/a; fastbp plot runs/ --out curves.pdf
     """
-    from ..comparing import read_runs
     from ..console import echo, note, print_json, printable
     from ..files import write_atomically
     from ..plotting import check_format, draw, file_bytes
     from ..progress import LiveView
+    from ..runs.comparing import read_runs
 
     if out is not None:
         check_format(out)
@@ -91,8 +91,8 @@ def compare(paths: tuple[str, ...], sort: str | None, quiet: bool, as_json: bool
 
     Examples: fastbp compare runs/a runs/b; fastbp compare runs/ --sort seconds
     """
-    from ..comparing import differing_settings, in_order, read_runs
     from ..console import print_json
+    from ..runs.comparing import differing_settings, in_order, read_runs
 
     runs, by = in_order(read_runs(paths), sort)
     differ = differing_settings(runs)
@@ -129,8 +129,8 @@ def _measured_columns(runs: Sequence[Run]) -> list[Column]:
 
 def _setting_columns(runs: Sequence[Run], differ: Sequence[str]) -> list[Column]:
     """How long the runs took, and what tells them apart."""
-    from ..comparing import setting_text
     from ..console import seconds, shortened
+    from ..runs.comparing import setting_text
 
     times = [run.measured["seconds"] for run in runs]
     columns = [_names(runs), ("seconds", ["-" if time is None else seconds(time) for time in times])]

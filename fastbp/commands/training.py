@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ..data import Dataset
     from ..model import Model
     from ..progress import LiveView
-    from ..run_folder import RunFolder
+    from ..runs.folder import RunFolder
 
 __all__ = ["train"]
 
@@ -173,7 +173,7 @@ def run_in_folder(
     folder: RunFolder, dataset: Dataset, config: Config, start: Model | None, view: LiveView, options: dict[str, Any]
 ) -> Any:
     """Train into a folder, or go on there."""
-    from ..runs import resume, train_to
+    from ..runs.training import resume, train_to
 
     how: dict[str, Any] = {"callbacks": (view,), "threads": options["threads"] or 1}
     if options["resume"]:

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data import Dataset
-from ..mistakes import Answers
 from ..model import Model
+from ..runs.mistakes import Answers
 from .model_page import is_share
 from .parts import numbers
 

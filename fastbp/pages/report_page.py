@@ -26,10 +26,10 @@ from ..config import Config
 from ..errors import FastbpError, UsageError
 from ..files import write_atomically
 from ..metrics import EpochRecord, best_record
-from ..mistakes import answers_of, dataset_of
 from ..model import Model
 from ..model_checks import last_part
-from ..run_folder import RunFolder
+from ..runs.folder import RunFolder
+from ..runs.mistakes import answers_of
 from .answers import described_answers, rounded
 from .model_page import DRAWING_SCRIPTS, DRAWING_STYLES, MAX_BYTES, check_drawable, described
 from .parts import filled, html_file, template
@@ -126,7 +126,7 @@ def _judged(
         note = "The model needs functions of your own, which no model file holds: it is not in this page."
         return None, None, note, str(error)
     try:
-        dataset = dataset_of(folder, progress)
+        dataset = folder.dataset(progress)
     except FastbpError as error:
         note = "The data of this run could not be loaded: how the model answers to it is not in this page."
         return model, None, note, str(error)

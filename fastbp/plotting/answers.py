@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..mistakes import Answers
 from ..model import Model
+from ..runs.mistakes import Answers
 from .style import NORMAL, SMALL, Panel, Style, mixed, number, short, title
 from .weights import draw_picture, grid_for
 

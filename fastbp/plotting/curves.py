@@ -10,8 +10,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from ..comparing import Run
 from ..metrics import EpochRecord
+from ..runs.comparing import Run
 from .style import NORMAL, SMALL, Panel, Style, number, percent, title
 
 __all__ = ["FEW_POINTS", "draw_history", "finish", "points_of", "scale_costs", "scale_epochs", "scale_shares", "spread"]

@@ -11,11 +11,11 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from ..comparing import Run, differing_settings, in_order, read_runs, setting_text
 from ..errors import FastbpError, UsageError
-from ..mistakes import Answers, answers_of, dataset_of
 from ..model import Model
 from ..model_checks import last_part
+from ..runs.comparing import Run, differing_settings, in_order, read_runs, setting_text
+from ..runs.mistakes import Answers, answers_of
 from .answers import draw_confusion, draw_mistakes, draw_predictions, draw_residuals
 from .curves import draw_history, points_of
 from .several import draw_list, draw_overlay, line_looks, list_height
@@ -113,7 +113,7 @@ def _known(run: Run, progress: Progress | None) -> _Known:
     if "data" not in run.folder.settings():
         return known._replace(remarks=("answers and mistakes are not drawn: the run's data are arrays, not a file",))
     try:
-        dataset = dataset_of(run.folder, progress)
+        dataset = run.folder.dataset(progress)
         answers = answers_of(model, dataset)
     except FastbpError as error:
         return known._replace(remarks=(f"answers and mistakes are not drawn: {error}",))

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ..comparing import Run, differing_settings, setting_text
+from ..runs.comparing import Run, differing_settings, setting_text
 from .curves import FEW_POINTS, finish, points_of, scale_costs, scale_epochs, scale_shares
 from .style import NORMAL, SMALL, Panel, Style, mixed, number, percent, short, title
 

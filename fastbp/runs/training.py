@@ -1,6 +1,6 @@
 """Training into a run folder, and going on there: runs that survive anything.
 
-`train_to` is `train` with a folder that holds what `fastbp.run_folder` says; `resume` goes on with what is in one, and
+`train_to` is `train` with a folder that holds what `fastbp.runs.folder` says; `resume` goes on with what is in one, and
 ends with the very model that a run without interruption gives. Refused: folders of other runs or in use, data and
 settings that are no longer those of the run.
 """
@@ -16,21 +16,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..config import Config, merged
+from ..data import Dataset
+from ..data.sources import NAMES
+from ..errors import DivergedError, UsageError
+from ..model import Model, load
+from ..preparation import dataset_for
+from ..result import Interrupted, TrainingResult
+from ..run_state import RunState
+from ..stopping import KeepBest
+from ..training import Run
+from ..watching import Callback
 from .checkpoint_file import Origin, read_state
-from .config import Config, merged
-from .data import Dataset
-from .data.sources import NAMES
-from .errors import DivergedError, UsageError
+from .folder import RunFolder
 from .keeping import Keeper
-from .mistakes import dataset_of
-from .model import Model, load
-from .preparation import dataset_for
-from .result import Interrupted, TrainingResult
-from .run_folder import RunFolder
-from .run_state import RunState
-from .stopping import KeepBest
-from .training import Run
-from .watching import Callback
 
 __all__ = ["changed_settings", "config_of", "data_path", "resume", "train_to"]
 
@@ -58,7 +57,7 @@ def train_to(
     Parameters
     ----------
     path : path
-        the folder; it is made if need be. `fastbp.run_folder` says what will be in it
+        the folder; it is made if need be. `fastbp.runs.folder` says what will be in it
     data, config, init_from, callbacks, threads, validation_data, sample_weight, **settings
         as for `train`
     force : bool
@@ -168,7 +167,7 @@ def resume(
     folder.claim(new=False)
     try:
         state = _state_of(folder, config)
-        dataset = dataset_of(folder) if data is None else dataset_for(data, config)
+        dataset = folder.dataset() if data is None else dataset_for(data, config)
         samples = _fingerprint(validation_data, sample_weight)
         if state is not None:
             _check_data(folder, state[1], dataset, samples)

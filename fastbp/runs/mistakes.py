@@ -6,21 +6,18 @@ samples choose nothing here: the model is that of the run. Without test samples,
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .config import VALUE_COSTS
-from .data import Dataset, load_dataset
-from .errors import UsageError
-from .metrics import confusion_matrix
-from .model import Model
-from .run_folder import RunFolder
+from ..data import Dataset
+from ..errors import UsageError
+from ..metrics import confusion_matrix
+from ..model import Model
 
-__all__ = ["Answers", "answers_of", "dataset_of"]
+__all__ = ["Answers", "answers_of"]
 
 Array = NDArray[Any]
 
@@ -92,16 +89,4 @@ def answers_of(model: Model, dataset: Dataset) -> Answers:
         predicted=model.predict(x),
         n_classes=len(model.class_names),
         parting=0.0 if model.network.activations[-1] == "tanh" else 0.5,
-    )
-
-
-def dataset_of(folder: RunFolder, progress: Callable[[str, int, int | None], None] | None = None) -> Dataset:
-    """The data that a run was trained on, loaded as its config.toml says; the errors are those of `load_dataset`."""
-    settings = folder.settings()
-    names = ("label", "test_fraction", "data_dir", "offline", "seed")
-    return load_dataset(
-        settings.get("data", "digits"),
-        target="values" if settings.get("cost") in VALUE_COSTS else "auto",
-        progress=progress,
-        **{name: settings[name] for name in names if name in settings},
     )

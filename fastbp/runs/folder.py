@@ -8,7 +8,7 @@
     start.safetensors        the model that it began from, if not from random weights
 
 This room knows the names, reads what is there, and lets one process at a time write, by a lock that ends with it.
-What goes into the files comes from `fastbp.keeping`. Refused: folders that hold another run, or none.
+What goes into the files comes from `fastbp.runs.keeping`. Refused: folders that hold another run, or none.
 """
 
 from __future__ import annotations
@@ -17,18 +17,21 @@ import dataclasses
 import errno
 import json
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from time import sleep
 from typing import TYPE_CHECKING, Any
 
-from .errors import FastbpError, UsageError
-from .files import open_regular, reason, try_lock
-from .metrics import EpochRecord
-from .settings_file import read_settings
+from ..config import VALUE_COSTS
+from ..errors import FastbpError, UsageError
+from ..files import open_regular, reason, try_lock
+from ..metrics import EpochRecord
+from ..settings_file import read_settings
 
 if TYPE_CHECKING:
-    from .model import Model
+    from ..data import Dataset
+    from ..model import Model
 
 __all__ = ["RunFolder"]
 
@@ -106,11 +109,24 @@ class RunFolder:
 
     def model(self) -> Model:
         """The best model so far; UsageError where none is there yet."""
-        from .model import load
+        from ..model import load
 
         if not self.model_file.exists():
             raise UsageError(f"{self} holds no model yet; resume the run with fastbp train --resume {self}")
         return load(self.model_file)
+
+    def dataset(self, progress: Callable[[str, int, int | None], None] | None = None) -> Dataset:
+        """The data that the run was begun with, as config.toml names it; the errors are those of `load_dataset`."""
+        from ..data import load_dataset
+
+        settings = self.settings()
+        names = ("label", "test_fraction", "data_dir", "offline", "seed")
+        return load_dataset(
+            settings.get("data", "digits"),
+            target="values" if settings.get("cost") in VALUE_COSTS else "auto",
+            progress=progress,
+            **{name: settings[name] for name in names if name in settings},
+        )
 
     @property
     def is_in_use(self) -> bool:

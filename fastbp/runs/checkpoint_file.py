@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import __version__
-from .errors import ModelError, UsageError
-from .kernels import OptimizerState
-from .metrics import EpochRecord
-from .model_file import CHECKPOINT, FORMAT_VERSION, decode, encode, part, read_bytes, shown
-from .run_state import RunState
+from .. import __version__
+from ..errors import ModelError, UsageError
+from ..kernels import OptimizerState
+from ..metrics import EpochRecord
+from ..model_file import CHECKPOINT, FORMAT_VERSION, decode, encode, part, read_bytes, shown
+from ..run_state import RunState
 
 __all__ = ["Origin", "read_state", "state_bytes"]
 

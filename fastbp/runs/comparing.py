@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .config import Config
-from .errors import UsageError
-from .metrics import EpochRecord, best_record
-from .run_folder import RunFolder
+from ..config import Config
+from ..errors import UsageError
+from ..metrics import EpochRecord, best_record
+from .folder import RunFolder
 
 __all__ = ["MEASURED", "Run", "differing_settings", "in_order", "read_runs", "run_folders", "setting_text"]
 

@@ -13,17 +13,17 @@ from collections.abc import Mapping
 from time import perf_counter
 from typing import Any, BinaryIO
 
-from . import __version__
+from .. import __version__
+from ..errors import FastbpError
+from ..files import reason, write_atomically
+from ..logs import record_line, without_nan
+from ..metrics import EpochRecord
+from ..model import Model
+from ..result import TrainingResult
+from ..settings_file import settings_text
+from ..watching import Callback, Plan
 from .checkpoint_file import Origin, state_bytes
-from .errors import FastbpError
-from .files import reason, write_atomically
-from .logs import record_line, without_nan
-from .metrics import EpochRecord
-from .model import Model
-from .result import TrainingResult
-from .run_folder import RunFolder
-from .settings_file import settings_text
-from .watching import Callback, Plan
+from .folder import RunFolder
 
 __all__ = ["Keeper"]
 
