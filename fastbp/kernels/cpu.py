@@ -145,12 +145,12 @@ class FusedEngine:
             order = np.arange(self._samples[split].y.size, dtype=np.uint32)
         size = self._rule.batch_size
         costs = np.empty(-(-order.size // size))
-        if order.size == 0:
-            return Evaluation(float("nan"), None)
-        right, some = 0, max(1, WORK_PER_CALL // (size * self._network.n_parameters))
-        for k in range(0, costs.size, some):
+        right, some = 0, max(1, WORK_PER_CALL // (size * self._n_parameters))
+        for k in range(0, max(costs.size, 1), some):  # without samples once, too: it is what compiles
             part = costs[k : k + some]
             right += int(self._run(split, order[k * size : (k + some) * size], np.full(part.size, -1.0), part).sum())
+        if order.size == 0:
+            return Evaluation(float("nan"), None)
         masses = np.minimum(size, order.size - size * np.arange(costs.size)).astype(np.float64)
         samples = self._samples[split]
         if samples.weighted:
