@@ -33,13 +33,14 @@ def main() -> int:
     except BaseException as error:
         interrupts.ignore()  # what is left to do takes milliseconds
         code = _explain(error)
-    finally:
-        interrupts.ignore()
-        _close(sys.stdout)
-        _close(sys.stderr)
-        gc.freeze()  # and the interpreter need not search what it is about to leave
-    if interrupts.received():
-        os._exit(code)  # an exception that passed through exec() makes Python die of SIGINT instead
+        if interrupts.received():
+            _close_both()
+            # Once this block ends, the frames go that the exception came through: a compiler's, half done, can crash
+            # then. And one that passed through exec() makes Python die of SIGINT instead.
+            os._exit(code)
+    interrupts.ignore()
+    _close_both()
+    gc.freeze()  # and the interpreter need not search what it is about to leave
     return code
 
 
@@ -98,6 +99,12 @@ def _say(message: object) -> None:
             complain(printable(message, 4000))
     except (OSError, ValueError):
         return
+
+
+def _close_both() -> None:
+    """Both standard streams."""
+    _close(sys.stdout)
+    _close(sys.stderr)
 
 
 def _close(stream: object) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from .config import Config
 from .defaults import rule_for
 from .kernels import Engine, Split, needs_stages, open_engine
@@ -70,6 +72,21 @@ def open_engines(
         )
 
     engine = engine_for(prepared.train, prepared.test, opener, config.device)
+    if opener is open_engine:
+        _compile(engine, shuffles=config.shuffle and batch_size < len(prepared.train.y))
     if prepared.validation is None:
         return engine, None
     return engine, engine_for(prepared.validation, prepared.nothing, open_engine, "cpu")
+
+
+def _compile(engine: Engine, shuffles: bool) -> None:
+    """Compile what training will need, before it begins: from then on, Ctrl-C waits for the end of a batch."""
+    if shuffles:
+        from .kernels.order import shuffle
+
+        shuffle(np.empty(1, np.uint32), np.uint64(0))
+    if engine.name.startswith(("fused", "stages")):
+        theta, state = engine.parameters(), engine.state()
+        engine.run(np.zeros(1, np.uint32), np.zeros(1), np.empty(1))  # the first sample, and all is as it was
+        engine.set_parameters(theta)
+        engine.set_state(state)

@@ -296,3 +296,29 @@ def test_a_folder_that_goes_away_while_it_is_used(place, start, moved):
         check_whole(place / "elsewhere")
         again = start("--resume", place / "elsewhere", "--epochs", lines(place / "elsewhere") + 1, "--quiet")
         assert again.communicate(timeout=60)[1] == ""
+
+
+COMPILED = """
+import sys
+import numpy as np
+from fastbp import Callback, train
+from fastbp.kernels.warming import prepared
+
+class Begins(Callback):
+    def on_start(self, plan):
+        self.known = len(prepared)
+
+begins, engine, x, y = Begins(), sys.argv[1], np.random.default_rng(0).normal(size=(40, 3)), np.arange(40) % 2
+settings = {"layers": "4", "epochs": 2, "optimizer": "adam", "dropout": 0.1, "validation": 0.2}
+train((x, y, x, y), callbacks=[begins], engine=engine, **settings)
+print([each.kernel for each in prepared[begins.known:]])
+"""
+
+
+@pytest.mark.parametrize("engine", ["fused", "stages"])
+def test_all_kernels_are_there_before_training_begins(engine, tmp_path):
+    """From then on Ctrl-C waits for the end of a batch; if a kernel were compiled in it, for ten seconds."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", COMPILED, engine]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=120)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
