@@ -562,9 +562,9 @@ from fastbp.runs.keeping import Keeper
 
 spent, saves = [], []
 for name, times in (("on_batches", spent), ("on_epoch", spent), ("on_end", spent), ("_save", saves)):
-    def timed(self, *what, call=getattr(Keeper, name), times=times):
+    def timed(self, *what, call=getattr(Keeper, name), times=times, **how):
         begun = perf_counter()
-        call(self, *what)
+        call(self, *what, **how)
         times.append(perf_counter() - begun)
     setattr(Keeper, name, timed)
 name, layers, batch, epochs, limit = sys.argv[1:]

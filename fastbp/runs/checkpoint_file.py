@@ -12,6 +12,7 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ __all__ = ["Origin", "read_state", "state_bytes"]
 Array = NDArray[Any]
 
 FIELDS = tuple(item.name for item in dataclasses.fields(EpochRecord))
+_values_of = attrgetter(*FIELDS)
 
 
 @dataclass(frozen=True)
@@ -68,12 +70,8 @@ def state_bytes(state: RunState, origin: Origin) -> bytes:
     if state.before is not None:
         tensors["before.parameters"] = state.before[0]
         _put_optimizer(tensors, "before.", state.before[1])
-    tensors["history"] = np.array(
-        [
-            [math.nan if (value := getattr(record, name)) is None else value for name in FIELDS]
-            for record in state.history
-        ]
-    ).reshape(-1, len(FIELDS))
+    rows = [_values_of(record) for record in state.history]
+    tensors["history"] = np.array(rows, dtype=np.float64).reshape(-1, len(FIELDS))  # None becomes NaN
     remembered: dict[str, dict[str, Any]] = {}
     for name, values in state.callbacks.items():
         remembered[name] = {}
@@ -86,7 +84,7 @@ def state_bytes(state: RunState, origin: Origin) -> bytes:
         "format": FORMAT_VERSION,
         "kind": CHECKPOINT,
         "fastbp": origin.fastbp_version,
-        "origin": dataclasses.asdict(origin),
+        "origin": vars(origin),
         "done": state.done,
         "n_updates": state.optimizer.n_updates,
         "n_updates_before": None if state.before is None else state.before[1].n_updates,

@@ -29,6 +29,9 @@ __all__ = ["Keeper"]
 
 AFTER_EPOCHS = 1.0  # seconds from one checkpoint to the next, at the end of an epoch
 WITHIN_EPOCHS = 30.0
+BETWEEN_MODELS = (
+    10.0  # the checkpoint has the best weights, too: a model file beside it takes as long as itself, 1.5 ms
+)
 MOST_SHARE = 0.01  # of the time that checkpoints may take: where writing is slow, they are further apart
 SUMMARY_FORMAT = 1
 
@@ -62,10 +65,11 @@ class Keeper(Callback):
         self._metrics: BinaryIO | None = None
         self._cost = 0.0
         self._best: Any = None
+        self._modelled = 0.0
 
     def on_start(self, plan: Plan) -> None:
         folder, self._run = self._folder, plan.run
-        model = plan.run.model()
+        self._model = model = plan.run.model()
         self._origin = Origin(
             config=plan.config.as_dict(),
             network=str(plan.network),
@@ -114,7 +118,7 @@ class Keeper(Callback):
             if reason != "failed":
                 raise self._problem(error) from error
         if reason != "failed":
-            self._save()
+            self._save(durable=True)
 
     def finish(self, result: TrainingResult) -> None:
         """Write the model of a run that has ended, and the summary."""
@@ -123,19 +127,19 @@ class Keeper(Callback):
         summary = without_nan({"format": SUMMARY_FORMAT, "fastbp": __version__, **facts})
         write_atomically(self._folder.summary_file, (json.dumps(summary, indent=2, allow_nan=False) + "\n").encode())
 
-    def _save(self) -> None:
+    def _save(self, durable: bool = False) -> None:
         """Write where the run is, and its best model if there is a better one."""
         begun = perf_counter()
         state, best = self._run.state(), self._run.best()
         config = self._origin.config
         if state is None or (config["optimizer"] == "lbfgs" and not state.is_over(config["epochs"])):
             return  # what L-BFGS remembers is SciPy's
-        write_atomically(self._folder.checkpoint_file, state_bytes(state, self._origin))
-        if best is not None and best is not self._best:
-            write_atomically(
-                self._folder.model_file, dataclasses.replace(self._run.model(), parameters=best).to_bytes()
-            )
-            self._best = best
+        write_atomically(self._folder.checkpoint_file, state_bytes(state, self._origin), durable=durable)
+        waited = self._best is None or durable or begun - self._modelled >= BETWEEN_MODELS
+        if best is not None and best is not self._best and waited:
+            model = dataclasses.replace(self._model, parameters=best)
+            write_atomically(self._folder.model_file, model.to_bytes(), durable=durable)
+            self._best, self._modelled = best, begun
         self._saved = perf_counter()
         self._cost = self._saved - begun
 
