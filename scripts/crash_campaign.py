@@ -54,7 +54,7 @@ import sys
 from fastbp.runs import keeping
 from fastbp.__main__ import main
 
-keeping.AFTER_EPOCHS, keeping.WITHIN_EPOCHS, keeping.MOST_SHARE = {after}, {within}, 1e9
+keeping.AFTER_EPOCHS, keeping.WITHIN_EPOCHS, keeping.BETWEEN_MODELS, keeping.MOST_SHARE = {after}, {within}, 0.0, 1e9
 sys.exit(main())
 """
 ERRNOS = ("ENOSPC", "EIO", "EROFS", "EDQUOT", "EACCES")
