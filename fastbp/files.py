@@ -49,7 +49,7 @@ def write_atomically(
         permissions of the file, before the umask
     durable : bool
         False leaves it to the system when the name reaches the disk: after a power cut the old contents, whole, may be
-        back. It saves half of the time
+        back. It saves one of two waits for the disk
 
     Raises
     ------
