@@ -29,9 +29,7 @@ __all__ = ["Keeper"]
 
 AFTER_EPOCHS = 1.0  # seconds from one checkpoint to the next, at the end of an epoch
 WITHIN_EPOCHS = 30.0
-BETWEEN_MODELS = (
-    10.0  # the checkpoint has the best weights, too: a model file beside it takes another 1.2 ms
-)
+BETWEEN_MODELS = 10.0  # the checkpoint has the best weights, too: a model file beside it takes another 1.2 ms
 MOST_SHARE = 0.01  # of the time that checkpoints may take: where writing is slow, they are further apart
 SUMMARY_FORMAT = 1
 
